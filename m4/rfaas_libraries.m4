@@ -1,0 +1,41 @@
+# Libraries and tools: what is missing is named together with its Debian package.
+
+# RFAAS_REQUIRE(VARIABLE, PKG-CONFIG MODULE, DEBIAN PACKAGE)
+AC_DEFUN([RFAAS_REQUIRE],
+[PKG_CHECK_MODULES([$1], [$2], [],
+    [AC_MSG_ERROR([$2 is missing (Debian package $3)])])])
+
+# iniparser and uthash come without pkg-config files.
+AC_DEFUN([RFAAS_REQUIRE_INIPARSER],
+[AC_CHECK_HEADER([iniparser/iniparser.h], [],
+    [AC_MSG_ERROR([iniparser is missing (Debian package libiniparser-dev)])])
+AC_CHECK_LIB([iniparser], [iniparser_load], [AC_SUBST([INIPARSER_LIBS], [-liniparser])],
+    [AC_MSG_ERROR([iniparser is missing (Debian package libiniparser-dev)])])])
+
+AC_DEFUN([RFAAS_REQUIRE_UTHASH],
+[AC_CHECK_HEADER([uthash.h], [],
+    [AC_MSG_ERROR([uthash is missing (Debian package uthash-dev)])])])
+
+# The compiler of the control messages. A tarball has its output and can do without.
+AC_DEFUN([RFAAS_PROTOC_C],
+[AC_ARG_VAR([PROTOC_C], [compiler of control messages, protoc-c])
+AC_CHECK_PROGS([PROTOC_C], [protoc-c])
+AS_IF([test -z "$PROTOC_C"],
+    [AS_IF([test -f "$srcdir/src/control/rfaas.pb-c.c"], [PROTOC_C=protoc-c],
+        [AC_MSG_ERROR([protoc-c is missing (Debian package protobuf-c-compiler)])])])])
+
+# --with-cunit=yes|no|auto: the unit tests.
+AC_DEFUN([RFAAS_WITH_CUNIT],
+[AC_ARG_WITH([cunit],
+    [AS_HELP_STRING([--with-cunit=yes|no|auto], [unit tests with CUnit @<:@auto@:>@])],
+    [], [with_cunit=auto])
+AS_CASE([$with_cunit],
+    [no], [],
+    [yes|auto], [PKG_CHECK_MODULES([CUNIT], [cunit], [with_cunit=yes],
+        [AS_IF([test "$with_cunit" = yes],
+            [AC_MSG_ERROR([CUnit is missing (Debian package libcunit1-dev)])])
+        with_cunit=no])],
+    [AC_MSG_ERROR([--with-cunit takes yes, no or auto, not '$with_cunit'])])
+AM_CONDITIONAL([WITH_CUNIT], [test "$with_cunit" = yes])
+AS_IF([test "$with_cunit" = yes], [cunit_summary='CUnit'],
+    [cunit_summary='none: no CUnit'])])
