@@ -1,0 +1,187 @@
+/* rFaaS for MPI: run functions on leased workers, complete them as MPI requests.
+ *
+ *     MPIX_Pool pool;  MPIX_Lease lease;  MPIX_Function price;  MPI_Request r;
+ *     MPIX_Pool_create(MPI_COMM_WORLD, MPI_INFO_NULL, &pool);
+ *     MPIX_Function_load(pool, "./libprice.so", "price", &price);
+ *     MPIX_Lease_acquire(pool, 1, MPI_INFO_NULL, &lease);
+ *     MPIX_Iinvoke(price, in, n, MPI_DOUBLE, out, n, MPI_DOUBLE,
+ *                  MPIX_ANY_WORKER, lease, &r);
+ *     MPI_Wait(&r, MPI_STATUS_IGNORE);
+ *
+ * Return values: MPI_SUCCESS or an MPI error code, after the error handler of the
+ * pool's communicator has seen it (of MPI_COMM_WORLD where there is no pool); it has
+ * the handler that its parent had when the pool was created. Errors of requests go
+ * where MPI sends those of generalized requests, in Open MPI to MPI_COMM_WORLD's.
+ * Outputs are written only on success. MPI_Error_class gives the class of a code, and
+ * MPI_Error_string tells who, where and why.
+ *
+ * Threads: as MPI was initialized. With MPI_THREAD_MULTIPLE several threads may
+ * make all calls at once, except that an object must not be used while or after it
+ * is freed; collective calls follow the rules for collectives.
+ *
+ * Each call is a weak MPIX_ symbol on a strong PMPIX_ one, for profiling tools.
+ */
+#ifndef MPIX_RFAAS_H
+#define MPIX_RFAAS_H
+
+#include <mpi.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MPIX_RFAAS_API __attribute__((visibility("default")))
+
+typedef struct mpix_pool *MPIX_Pool;
+typedef struct mpix_lease *MPIX_Lease;
+typedef struct mpix_function *MPIX_Function;
+
+#define MPIX_POOL_NULL ((MPIX_Pool)0)
+#define MPIX_LEASE_NULL ((MPIX_Lease)0)
+#define MPIX_FUNCTION_NULL ((MPIX_Function)0)
+
+/* Any worker of a lease: the least loaded one is taken. */
+#define MPIX_ANY_WORKER (-1)
+
+/* Error classes, the same on every rank; valid once a pool has been created.
+ *
+ * NO_RESOURCES  not enough free workers within wait_seconds
+ * LEASE         the lease has expired, was revoked or released
+ * WORKER_LOST   the worker or its executor has gone
+ * FUNCTION      missing, not loadable, or crashed (the string names the signal)
+ * MANAGER       the manager can't be reached or has gone
+ * A result larger than its buffer is MPI_ERR_TRUNCATE; bad arguments have MPI's
+ * own classes. */
+extern MPIX_RFAAS_API int MPIX_ERR_NO_RESOURCES;
+extern MPIX_RFAAS_API int MPIX_ERR_LEASE;
+extern MPIX_RFAAS_API int MPIX_ERR_WORKER_LOST;
+extern MPIX_RFAAS_API int MPIX_ERR_FUNCTION;
+extern MPIX_RFAAS_API int MPIX_ERR_MANAGER;
+
+/* What a lease has used. Times in nanoseconds.
+ *
+ * invocations  that have ended; failures: those among them that ended in an error
+ * execute_ns   workers' time inside functions
+ * hot_ns       workers' time spent polling for the next invocation
+ * bytes_in     input of the invocations that ended; bytes_out: their results
+ * lease_ns     workers x time since the lease was granted
+ */
+typedef struct MPIX_Usage {
+    uint64_t invocations;
+    uint64_t failures;
+    uint64_t execute_ns;
+    uint64_t hot_ns;
+    uint64_t bytes_in;
+    uint64_t bytes_out;
+    uint64_t lease_ns;
+} MPIX_Usage;
+
+/* Name, result and parameters of every call: declared here twice, as MPIX_name and
+ * PMPIX_name. What each does stands below, in the same order. */
+#define MPIX_RFAAS_CALLS(X)                                                        \
+    X(Pool_create, (MPI_Comm comm, MPI_Info info, MPIX_Pool *pool))                \
+    X(Pool_free, (MPIX_Pool * pool))                                               \
+    X(Pool_get_info, (MPIX_Pool pool, MPI_Info *info_used))                        \
+    X(Pool_alloc_mem, (MPI_Aint size, MPIX_Pool pool, void *baseptr))              \
+    X(Pool_free_mem, (MPIX_Pool pool, void *base))                                 \
+    X(Lease_acquire,                                                               \
+      (MPIX_Pool pool, int workers, MPI_Info info, MPIX_Lease *lease))             \
+    X(Lease_iacquire, (MPIX_Pool pool, int workers, MPI_Info info,                 \
+                       MPIX_Lease *lease, MPI_Request *request))                   \
+    X(Lease_get_workers, (MPIX_Lease lease, int *workers))                         \
+    X(Lease_renew, (MPIX_Lease lease, double seconds))                             \
+    X(Lease_release, (MPIX_Lease * lease))                                         \
+    X(Lease_get_usage, (MPIX_Lease lease, MPIX_Usage *usage))                      \
+    X(Function_load, (MPIX_Pool pool, const char *library, const char *name,       \
+                      MPIX_Function *function))                                    \
+    X(Function_free, (MPIX_Function * function))                                   \
+    X(Invoke, (MPIX_Function function, const void *inbuf, MPI_Count incount,       \
+               MPI_Datatype intype, void *outbuf, MPI_Count outcount,              \
+               MPI_Datatype outtype, int worker, MPIX_Lease lease,                 \
+               MPI_Status *status))                                                \
+    X(Iinvoke, (MPIX_Function function, const void *inbuf, MPI_Count incount,      \
+                MPI_Datatype intype, void *outbuf, MPI_Count outcount,             \
+                MPI_Datatype outtype, int worker, MPIX_Lease lease,                \
+                MPI_Request *request))
+
+#define MPIX_RFAAS_DECLARE(name, parameters)                                       \
+    MPIX_RFAAS_API int MPIX_##name parameters;                                     \
+    MPIX_RFAAS_API int PMPIX_##name parameters;
+MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
+#undef MPIX_RFAAS_DECLARE
+
+/* MPIX_Pool_create(comm, info, pool)
+ *   Collective over comm, which it duplicates. Starts the manager in a thread of
+ *   rank 0 and an executor by the first rank of every node, unless the info keys
+ *   say otherwise; returns when the executors are ready. Rank 0's keys choose the
+ *   manager. Errors: MPI_ERR_ARG, MPI_ERR_COMM, MPI_ERR_INFO_VALUE,
+ *   MPIX_ERR_MANAGER, MPIX_ERR_NO_RESOURCES (no executor could be started). All
+ *   ranks return an error if one does.
+ *
+ * MPIX_Pool_free(pool)
+ *   Collective. Ends the pool's leases, executors and manager, frees its memory and
+ *   functions, and sets the handle to MPIX_POOL_NULL. Outstanding invocations end
+ *   with MPIX_ERR_LEASE. A pool that is still there in MPI_Finalize is freed then.
+ *
+ * MPIX_Pool_get_info(pool, info_used)
+ *   A new info object with every key and its effective value, manager_address and
+ *   key_file included (with these two an executor or client started by hand can
+ *   join). The caller frees it.
+ *
+ * MPIX_Pool_alloc_mem(size, pool, baseptr), MPIX_Pool_free_mem(pool, base)
+ *   Memory as MPI_Alloc_mem's, `size` bytes aligned to 64, which workers reach
+ *   without a copy. Freed by the second call, or with the pool. Errors:
+ *   MPI_ERR_SIZE, MPI_ERR_NO_MEM, MPI_ERR_BASE (not such memory).
+ *
+ * MPIX_Lease_acquire(pool, workers, info, lease)
+ *   Leases and starts `workers` workers for the calling rank alone. Waits at most
+ *   wait_seconds for free cores; with min_workers fewer may be granted. Local.
+ *   Errors: MPI_ERR_ARG (workers < 1), MPIX_ERR_NO_RESOURCES, MPIX_ERR_MANAGER.
+ *
+ * MPIX_Lease_iacquire(pool, workers, info, lease, request)
+ *   The same without waiting. The handle is written at once and may be used when
+ *   the request has completed without an error; on error it is released as well.
+ *
+ * MPIX_Lease_get_workers(lease, workers)
+ *   How many workers were granted; invocations name them 0..workers-1.
+ *
+ * MPIX_Lease_renew(lease, seconds)
+ *   Makes the lease last `seconds` (> 0) from now, and takes that as its duration.
+ *   The library renews leases by itself while their rank lives, except while a
+ *   worker is at one invocation for longer than the duration: a function that never
+ *   returns ends with its lease.
+ *
+ * MPIX_Lease_release(lease)
+ *   Gives the workers back and sets the handle to MPIX_LEASE_NULL. Outstanding
+ *   invocations end with MPIX_ERR_LEASE.
+ *
+ * MPIX_Lease_get_usage(lease, usage)
+ *   What the lease has used so far.
+ *
+ * MPIX_Function_load(pool, library, name, function), MPIX_Function_free(function)
+ *   Symbol `name` of the shared library at path `library`, for invocations on any
+ *   lease of this rank. Executors that don't have the same file at that path get
+ *   its bytes. Missing file or symbol: MPIX_ERR_FUNCTION. Local.
+ *
+ * MPIX_Invoke(…, status), MPIX_Iinvoke(…, request)
+ *   Runs the function on `worker` (0..workers-1 or MPIX_ANY_WORKER) with the
+ *   packed data of inbuf as input, and puts its output into outbuf. Buffers may be
+ *   NULL where the count is 0, must not be touched (inbuf: changed) until the
+ *   request has completed, and must not overlap. Contiguous data in memory of
+ *   MPIX_Pool_alloc_mem are read where they lie, and results are written straight
+ *   to where they belong.
+ *   status: MPI_Get_count(status, outtype) is what the function wrote, MPI_SOURCE
+ *   the worker that ran it, MPI_TAG the function's return value. The request is
+ *   real in every respect; MPI_Cancel succeeds while the invocation waits for a
+ *   slot. Errors of the call: MPI_ERR_COUNT, MPI_ERR_BUFFER, MPI_ERR_TYPE,
+ *   MPI_ERR_RANK (worker), MPI_ERR_ARG (handle), MPIX_ERR_LEASE; of the request:
+ *   MPIX_ERR_LEASE, MPIX_ERR_WORKER_LOST, MPIX_ERR_FUNCTION, MPIX_ERR_MANAGER,
+ *   MPI_ERR_TRUNCATE.
+ */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
