@@ -1,0 +1,135 @@
+/* How bytes reach a peer: the contract that every transport keeps.
+ *
+ *   device    one process's door to a transport; owns memories and endpoints, and the
+ *             completion queue of all of them
+ *   memory    a stretch of this process that peers write and read, known to them by
+ *             address and key
+ *   endpoint  one peer
+ *
+ * Each side opens an endpoint, sends the peer its blob over the control connection,
+ * connects to the peer's blob, and imports the blobs of the peer's memories. Then one
+ * `write` puts bytes into the peer's memory and a completion {immediate, length} into
+ * its queue; when the peer sees the completion the bytes are there.
+ *
+ * A device and all that it owns belong to one thread at a time. Nothing is checked
+ * twice: what comes from the peer's process is checked here, what comes from the
+ * caller (sizes within its own memory, depth) is the caller's promise. */
+#ifndef RFAAS_TRANSPORT_H
+#define RFAAS_TRANSPORT_H
+
+#include "rfaas.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum {
+    RFAAS_BLOB_SIZE_MAX = 128,
+    RFAAS_BLOB_FDS_MAX = 2,
+    RFAAS_DEPTH_MAX = 256,
+};
+
+/* What the peer needs to reach an endpoint or a memory. Descriptors belong to who
+ * made the blob (the endpoint or memory keeps them open), or, on the receiving side,
+ * to who received it: connect and import take duplicates. */
+struct rfaas_blob {
+    unsigned char bytes[RFAAS_BLOB_SIZE_MAX];
+    size_t size;
+    int fds[RFAAS_BLOB_FDS_MAX];
+    int fd_count;
+};
+
+struct rfaas_transport;
+
+/* The parts that all transports have; theirs begin with these. */
+struct rfaas_device {
+    const struct rfaas_transport *transport;
+};
+
+struct rfaas_memory {
+    void *base;
+    size_t size;
+    uint32_t key; /* not used again while the device lives */
+};
+
+struct rfaas_endpoint {
+    const struct rfaas_transport *transport;
+    void *owner; /* for the user of the endpoint; the transport leaves it alone */
+};
+
+/* depth       messages that may be on the way to the peer or unread there, and the
+ *             other way, 1..RFAAS_DEPTH_MAX
+ * inline_max  messages up to this many bytes travel with the completion */
+struct rfaas_endpoint_options {
+    unsigned depth;
+    size_t inline_max;
+};
+
+/* status     RFAAS_OK; RFAAS_ERR_PROTOCOL: the peer broke the contract, nothing more
+ *            will come from it and only `endpoint` is valid
+ * immediate  what the peer gave
+ * length     bytes that it wrote */
+struct rfaas_completion {
+    struct rfaas_endpoint *endpoint;
+    int status;
+    uint32_t immediate;
+    size_t length;
+};
+
+struct rfaas_transport {
+    size_t size; /* of this table, so that it can grow */
+    const char *name;
+
+    int (*device_open)(struct rfaas_device **device);
+    void (*device_close)(
+        struct rfaas_device *device); /* endpoints, memories go along */
+
+    /* Zeroed memory, aligned to a page, that peers can import. */
+    int (*memory_alloc)(struct rfaas_device *device, size_t size,
+                        struct rfaas_memory **memory);
+    void (*memory_free)(struct rfaas_device *device, struct rfaas_memory *memory);
+    void (*memory_export)(const struct rfaas_memory *memory, struct rfaas_blob *blob);
+
+    int (*endpoint_open)(struct rfaas_device *device,
+                         const struct rfaas_endpoint_options *options,
+                         struct rfaas_endpoint **endpoint);
+    void (*endpoint_export)(const struct rfaas_endpoint *endpoint,
+                            struct rfaas_blob *blob);
+    int (*endpoint_connect)(struct rfaas_endpoint *endpoint,
+                            const struct rfaas_blob *peer);
+    void (*endpoint_close)(struct rfaas_endpoint *endpoint);
+
+    /* A memory of the peer becomes a target for write, read and map under its key. */
+    int (*memory_import)(struct rfaas_endpoint *endpoint, const struct rfaas_blob *peer,
+                         uint32_t *key);
+    void (*memory_forget)(struct rfaas_endpoint *endpoint, uint32_t key);
+
+    /* Writes the parts, one behind the other, to `address` in the peer's memory `key`,
+     * then completes there. The parts may be reused at once. RFAAS_ERR_ARGUMENT: no
+     * such place at the peer (nothing was written). */
+    int (*write)(struct rfaas_endpoint *endpoint, const struct iovec *parts, int count,
+                 uint64_t address, uint32_t key, uint32_t immediate);
+
+    /* The peer's bytes where they lie, read-only; NULL if there is no such place or
+     * the transport has no common memory. Valid until the memory is forgotten. */
+    const void *(*map)(struct rfaas_endpoint *endpoint, uint64_t address, size_t size,
+                       uint32_t key);
+
+    /* Takes at most `max` completions; returns how many. Never blocks. */
+    int (*poll)(struct rfaas_device *device, struct rfaas_completion *completions,
+                int max);
+
+    /* Before sleeping: RFAAS_IN_PROGRESS: nothing is there, and the device's
+     * descriptor becomes readable when something is; RFAAS_OK: poll first. After the
+     * sleep `disarm` makes the descriptor unreadable again. */
+    int (*arm)(struct rfaas_device *device);
+    void (*disarm)(struct rfaas_device *device);
+    int (*descriptor)(const struct rfaas_device *device);
+};
+
+/* NULL if there is none of that name on this machine. */
+const struct rfaas_transport *rfaas_transport_find(const char *name);
+
+extern const struct rfaas_transport rfaas_transport_shm;
+
+#endif
