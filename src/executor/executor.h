@@ -1,0 +1,137 @@
+/* The executor: the daemon of one node. It takes its share of leases from the
+ * manager, starts a worker for each core leased, and brings client and worker
+ * together; invocations then pass it by.
+ *
+ * One thread, one event loop. Who owns what:
+ *   executor   its connections, the leases it hosts, the clients, the libraries
+ *   lease      its workers
+ *   client     what it told us for its workers: memories and functions
+ * A lease here begins with LeaseAssign (manager) and LeaseOpen (client), in either
+ * order, and ends when it was withdrawn and the last of its processes is reaped. */
+#ifndef RFAAS_EXECUTOR_EXECUTOR_H
+#define RFAAS_EXECUTOR_EXECUTOR_H
+
+#include "base/clock.h"
+#include "base/cores.h"
+#include "control/address.h"
+#include "control/connection.h"
+#include "executor/library.h"
+#include "transport/transport.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uthash.h>
+
+struct hosted_worker {
+    struct hosted_lease *lease;
+    unsigned number; /* within the lease's part here */
+    pid_t pid;       /* 0: no process */
+    struct rfaas_connection *connection;
+    struct rfaas_worker_page *page;
+    int *cores; /* indices into executor.load that it occupies */
+    unsigned core_count;
+    struct event *start_limit; /* until it is ready */
+    unsigned failed_starts;    /* in a row, without having got ready */
+    UT_hash_handle hh;         /* in executor.processes, by pid */
+};
+
+struct hosted_lease {
+    uint64_t id;
+    uint64_t token;
+    bool assigned, opened;
+    Rfaas__LeaseEnd ended; /* NONE: active */
+    bool withdrawn;        /* the manager waits for LeaseFreed */
+    struct rfaas_client *client;
+    Rfaas__LeaseOpen terms; /* of the client; transport in `transport` */
+    char transport[16];
+    unsigned cores_per_worker;
+    struct hosted_worker *workers;
+    unsigned worker_count, running;
+    uint64_t execute_ticks, hot_ticks; /* of processes that have ended */
+    UT_hash_handle hh;                 /* in executor.leases, by id */
+};
+
+struct client_memory {
+    uint32_t key;
+    struct rfaas_blob blob; /* owns its descriptors */
+    struct client_memory *next;
+};
+
+struct client_function {
+    uint32_t number;
+    char *name, *path;
+    unsigned char sha256[RFAAS_SHA256_SIZE];
+    bool wanted; /* the library's bytes were asked for */
+    struct client_function *next;
+};
+
+struct rfaas_client {
+    struct rfaas_executor *executor;
+    struct rfaas_connection *connection;
+    struct client_memory *memories;
+    struct client_function *functions;
+    struct rfaas_client *prev, *next;
+};
+
+struct rfaas_executor {
+    struct event_base *base;
+    struct event *child_signal, *end_signals[2], *end_timer;
+    struct rfaas_connection *manager;
+    struct rfaas_listener *listener;
+    struct rfaas_key key;
+    char address[RFAAS_ADDRESS_MAX];
+    struct rfaas_cores cores; /* that workers are bound to */
+    int core_count;           /* offered; may be more than there are in `cores` */
+    int *load;                /* workers on each of them, [core_count] */
+    struct hosted_lease *leases;
+    struct hosted_worker *processes;
+    struct rfaas_client *clients;
+    struct rfaas_libraries libraries;
+    struct rfaas_tick_origin start;
+    int ready_fd; /* of who started us; -1: none, or told */
+    bool ending;
+    int status;
+};
+
+/* What the command line says. */
+struct rfaas_executor_options {
+    const char *manager;
+    const struct rfaas_key *key;      /* NULL: the one that the manager offers */
+    int cores;                        /* 0: all of `cpuset` */
+    const struct rfaas_cores *cpuset; /* NULL: all that are allowed */
+    int ready_fd;
+};
+
+/* Runs until the manager goes or a signal comes; returns the exit status. */
+int rfaas_executor_run(const struct rfaas_executor_options *options);
+
+/* clients.c: those who have leases here */
+void rfaas_clients_accept(struct rfaas_stream *stream, Rfaas__Role role,
+                          const char *name, void *executor);
+void rfaas_client_free(struct rfaas_client *client);
+/* Sends all memories and functions that the client has to a worker that starts. */
+void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *worker);
+
+/* leases.c: leases and their workers */
+struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t id);
+struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id);
+void rfaas_hosted_start(struct rfaas_executor *executor, struct hosted_lease *lease);
+/* Kills the workers; the lease goes when they are reaped and it is withdrawn. */
+void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *lease,
+                      Rfaas__LeaseEnd reason);
+/* Adds what the process of a worker that has ended has used to its lease. */
+void rfaas_hosted_usage_add(struct hosted_worker *worker);
+void rfaas_hosted_usage(const struct rfaas_executor *executor,
+                        const struct hosted_lease *lease, uint64_t *execute_ns,
+                        uint64_t *hot_ns);
+
+/* workers.c: processes */
+int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *worker);
+void rfaas_worker_kill(struct hosted_worker *worker);
+/* Reaps all that have ended; calls rfaas_hosted_reaped for each. */
+void rfaas_workers_reap(struct rfaas_executor *executor);
+void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,
+                         int wait_status, uint32_t executing);
+void rfaas_executor_end(struct rfaas_executor *executor, int status, const char *why);
+
+#endif

@@ -1,0 +1,50 @@
+#include "executor/function.h"
+
+#include "base/error.h"
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct rfaas_loaded_function *entry(struct rfaas_functions *functions,
+                                           uint32_t number)
+{
+    if (number >= functions->size) {
+        size_t size = number + 64;
+        void *table = realloc(functions->table, size * sizeof *functions->table);
+        if (!table)
+            return NULL;
+        functions->table = table;
+        memset(functions->table + functions->size, 0,
+               (size - functions->size) * sizeof *functions->table);
+        functions->size = size;
+    }
+    return &functions->table[number];
+}
+
+/* The library stays loaded as long as the worker lives: nothing tells whether it has
+ * left threads or handlers behind. */
+int rfaas_functions_load(struct rfaas_functions *functions, uint32_t number,
+                         const char *path, const char *name)
+{
+    if (number == 0 || number >= RFAAS_FUNCTIONS_MAX)
+        return rfaas_fail(RFAAS_ERR_PROTOCOL, "function '%s': number %u", name, number);
+    struct rfaas_loaded_function *f = entry(functions, number);
+    if (!f)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "function '%s': out of memory", name);
+    f->broken = 1;
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        return rfaas_fail(RFAAS_ERR_FUNCTION, "function '%s': %s", name, dlerror());
+    void *symbol = dlsym(library, name);
+    if (!symbol)
+        return rfaas_fail(RFAAS_ERR_FUNCTION, "function '%s': %s", name, dlerror());
+    char mark[512];
+    int length = snprintf(mark, sizeof mark, "rfaas_mark_%s", name);
+    if (length >= 0 && (size_t)length < sizeof mark && dlsym(library, mark))
+        memcpy(&f->function, &symbol, sizeof symbol);
+    else
+        memcpy(&f->classic, &symbol, sizeof symbol);
+    f->broken = 0;
+    return RFAAS_OK;
+}

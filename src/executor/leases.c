@@ -1,0 +1,175 @@
+/* The leases that this executor hosts, and what becomes of their workers. */
+#include "executor/executor.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include "executor/worker.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { FAILED_STARTS_MAX = 3 }; /* then it isn't tried again */
+
+struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t id)
+{
+    struct hosted_lease *lease;
+    HASH_FIND(hh, executor->leases, &id, sizeof id, lease);
+    return lease;
+}
+
+struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id)
+{
+    struct hosted_lease *lease = calloc(1, sizeof *lease);
+    if (!lease) {
+        rfaas_error("out of memory for lease %llu", (unsigned long long)id);
+        return NULL;
+    }
+    lease->id = id;
+    HASH_ADD(hh, executor->leases, id, sizeof lease->id, lease);
+    return lease;
+}
+
+static void lease_free(struct rfaas_executor *executor, struct hosted_lease *lease)
+{
+    HASH_DEL(executor->leases, lease);
+    for (unsigned i = 0; i < lease->worker_count; i++)
+        free(lease->workers[i].cores);
+    free(lease->workers);
+    free(lease);
+}
+
+/* Frees a lease that has no process, and whose manager and client are done with it. */
+static void lease_settle(struct rfaas_executor *executor, struct hosted_lease *lease)
+{
+    if (lease->ended == RFAAS__LEASE_END__LEASE_END_NONE || lease->running > 0)
+        return;
+    if (lease->withdrawn && executor->manager) {
+        Rfaas__LeaseFreed freed = RFAAS__LEASE_FREED__INIT;
+        freed.lease = lease->id;
+        Rfaas__Message message = RFAAS__MESSAGE__INIT;
+        message.body_case = RFAAS__MESSAGE__BODY_LEASE_FREED;
+        message.lease_freed = &freed;
+        rfaas_connection_send(executor->manager, &message, NULL, 0);
+    }
+    /* Without the manager's word yet, it stays until that comes. */
+    if (lease->withdrawn || !lease->assigned)
+        lease_free(executor, lease);
+}
+
+/* ---- starting -------------------------------------------------------------------- */
+
+static void report_gone(struct hosted_worker *worker, pid_t pid, Rfaas__WorkerEnd how,
+                        int value, uint32_t executing, bool replaced)
+{
+    struct hosted_lease *lease = worker->lease;
+    if (!lease->client)
+        return;
+    Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
+    gone.lease = lease->id;
+    gone.worker = lease->terms.first_worker + worker->number;
+    gone.pid = (uint32_t)pid;
+    gone.how = how;
+    gone.value = value;
+    gone.executing = executing;
+    gone.replaced = replaced;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKER_GONE;
+    message.worker_gone = &gone;
+    rfaas_connection_send(lease->client->connection, &message, NULL, 0);
+}
+
+static void start_or_report(struct rfaas_executor *executor,
+                            struct hosted_worker *worker)
+{
+    if (rfaas_worker_start(executor, worker) == RFAAS_OK)
+        return;
+    int error = errno;
+    rfaas_error("lease %llu: %s", (unsigned long long)worker->lease->id,
+                rfaas_last_error());
+    report_gone(worker, 0, RFAAS__WORKER_END__WORKER_END_START, error, 0, false);
+}
+
+void rfaas_hosted_start(struct rfaas_executor *executor, struct hosted_lease *lease)
+{
+    rfaas_info("lease %llu: %u workers for %s", (unsigned long long)lease->id,
+               lease->worker_count, rfaas_connection_name(lease->client->connection));
+    for (unsigned i = 0; i < lease->worker_count; i++)
+        start_or_report(executor, &lease->workers[i]);
+}
+
+/* ---- ending ---------------------------------------------------------------------- */
+
+void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *lease,
+                      Rfaas__LeaseEnd reason)
+{
+    if (lease->ended == RFAAS__LEASE_END__LEASE_END_NONE) {
+        lease->ended = reason;
+        for (unsigned i = 0; i < lease->worker_count; i++)
+            rfaas_worker_kill(&lease->workers[i]);
+    }
+    lease_settle(executor, lease);
+}
+
+static bool start_failed(struct hosted_worker *worker)
+{
+    return ++worker->failed_starts >= FAILED_STARTS_MAX;
+}
+
+void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,
+                         int wait_status, uint32_t executing)
+{
+    struct hosted_lease *lease = worker->lease;
+    pid_t pid = worker->pid;
+    worker->pid = 0;
+    if (lease->ended != RFAAS__LEASE_END__LEASE_END_NONE) {
+        report_gone(worker, pid, RFAAS__WORKER_END__WORKER_END_LEASE, (int)lease->ended,
+                    executing, false);
+        lease_settle(executor, lease);
+        return;
+    }
+    bool signalled = WIFSIGNALED(wait_status);
+    int value = signalled ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    bool replace = !executor->ending && !start_failed(worker);
+    rfaas_warn("lease %llu: worker %u (pid %d) %s %d%s; %s",
+               (unsigned long long)lease->id,
+               lease->terms.first_worker + worker->number, (int)pid,
+               signalled ? "was ended by signal" : "exited with status", value,
+               executing ? " in a function" : "",
+               replace ? "starting another" : "not started again");
+    report_gone(worker, pid,
+                signalled ? RFAAS__WORKER_END__WORKER_END_SIGNALLED
+                          : RFAAS__WORKER_END__WORKER_END_EXITED,
+                value, executing, replace);
+    if (replace)
+        start_or_report(executor, worker);
+}
+
+/* ---- usage ----------------------------------------------------------------------- */
+
+static void page_read(const struct hosted_worker *worker, uint64_t *execute_ticks,
+                      uint64_t *hot_ticks)
+{
+    *execute_ticks +=
+        atomic_load_explicit(&worker->page->execute_ticks, memory_order_relaxed);
+    *hot_ticks += atomic_load_explicit(&worker->page->hot_ticks, memory_order_relaxed);
+}
+
+void rfaas_hosted_usage_add(struct hosted_worker *worker)
+{
+    page_read(worker, &worker->lease->execute_ticks, &worker->lease->hot_ticks);
+}
+
+void rfaas_hosted_usage(const struct rfaas_executor *executor,
+                        const struct hosted_lease *lease, uint64_t *execute_ns,
+                        uint64_t *hot_ns)
+{
+    uint64_t execute_ticks = lease->execute_ticks, hot_ticks = lease->hot_ticks;
+    for (unsigned i = 0; i < lease->worker_count; i++)
+        if (lease->workers[i].page)
+            page_read(&lease->workers[i], &execute_ticks, &hot_ticks);
+    *execute_ns = rfaas_ticks_to_ns(&executor->start, execute_ticks);
+    *hot_ns = rfaas_ticks_to_ns(&executor->start, hot_ticks);
+}
