@@ -1,0 +1,194 @@
+/* The side of the client that invokes. A session and all below it are guarded by its
+ * lock, or belong to one thread (threads=single); the client's own thread never gets
+ * here (control.h). Whoever calls rfaas_progress or a call that makes progress takes
+ * in what has come. */
+#ifndef RFAAS_CLIENT_CLIENT_H
+#define RFAAS_CLIENT_CLIENT_H
+
+#include "base/config.h"
+#include "base/export.h"
+#include "client/arena.h"
+#include "client/control.h"
+#include "control/invocation.h"
+#include "rfaas.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef void rfaas_done_call(rfaas_request *request, void *arg);
+
+enum request_state {
+    REQUEST_QUEUED,
+    REQUEST_SENT,
+    REQUEST_DONE,
+};
+
+struct rfaas_request {
+    rfaas_session *session;
+    rfaas_lease *lease; /* not to be followed once it is done */
+    rfaas_function *function;
+    const void *in;
+    void *out;
+    size_t in_size, out_capacity;
+    void *in_piece, *out_piece; /* of the arena, when the user's memory isn't */
+    int wanted;                 /* worker, or RFAAS_ANY_WORKER */
+    uint64_t order;             /* of its start, among the lease's */
+    /* Written before `state` says DONE (release), read after (acquire): rfaas_test
+     * looks without the lock. */
+    struct rfaas_result result;
+    char *text; /* of the error, or NULL */
+    _Atomic int state;
+    rfaas_done_call *done; /* NULL: the user tests */
+    void *arg;
+    rfaas_request *prev, *next; /* in a queue, or free */
+};
+
+struct client_slot {
+    rfaas_request *request; /* NULL: free */
+    unsigned uses;
+};
+
+/* A worker as its client has it. */
+struct client_worker {
+    rfaas_lease *lease;
+    int number;
+    enum { WORKER_STARTING, WORKER_READY, WORKER_GONE } state;
+    int gone_status; /* why */
+    pid_t pid;
+    struct rfaas_endpoint *endpoint;
+    uint32_t slots_key;
+    uint64_t slots_address;
+    struct client_slot *slots;
+    unsigned char *free; /* stack of free slots */
+    unsigned free_count;
+    struct worker_activity *activity; /* in the lease's */
+    bool settled;                     /* has got ready once, or never will */
+    rfaas_request *queue;             /* for this worker alone, in order */
+};
+
+struct rfaas_lease {
+    rfaas_session *session;
+    uint64_t ticket;
+    struct rfaas_config config;
+    uint64_t slot_size;
+    bool granted;
+    _Atomic int status; /* IN_PROGRESS, OK, or why it is over */
+    char text[CONTROL_TEXT_MAX];
+    struct client_worker *workers;
+    int worker_count;
+    int unsettled;       /* workers that are starting for the first time */
+    uint64_t deadline;   /* for the start, ns */
+    uint64_t granted_at; /* ns */
+    uint64_t order;
+    rfaas_request *queue;             /* for any worker, in order */
+    uint64_t ended;                   /* invocations */
+    uint32_t underway;                /* not ended */
+    struct worker_activity *activity; /* of each worker */
+    uint64_t failures, bytes_in, bytes_out;
+    rfaas_lease *prev, *next;
+};
+
+struct rfaas_function {
+    rfaas_session *session;
+    uint32_t number;
+    char *name;
+    void *library;  /* of dlopen */
+    char *broken;   /* why a worker couldn't load it, or NULL */
+    int references; /* the user's and those of requests */
+    rfaas_function *next;
+};
+
+struct rfaas_session {
+    struct rfaas_config config;
+    pthread_mutex_t mutex;
+    bool locked; /* whether the mutex is used */
+    const struct rfaas_transport *transport;
+    struct rfaas_device *device;
+    struct arena arena;
+    struct rfaas_control *control;
+    uint64_t next_ticket;
+    uint32_t next_function;
+    rfaas_lease *leases;
+    rfaas_function *functions;
+    rfaas_request *free_requests;
+    struct request_chunk *chunks;
+    /* Done, and waiting for their `done` call, which is made without the lock. */
+    rfaas_request *finished, **finished_end;
+};
+
+/* ---- session.c ---- */
+static inline void session_lock(rfaas_session *session)
+{
+    if (session->locked)
+        pthread_mutex_lock(&session->mutex);
+}
+
+static inline bool session_trylock(rfaas_session *session)
+{
+    return !session->locked || pthread_mutex_trylock(&session->mutex) == 0;
+}
+
+static inline void session_unlock(rfaas_session *session)
+{
+    if (session->locked)
+        pthread_mutex_unlock(&session->mutex);
+}
+
+/* Takes in what has come; with the lock. Returns how many invocations ended. */
+int session_poll(rfaas_session *session);
+/* Makes the `done` calls that are due; without the lock. */
+void session_finish(rfaas_session *session);
+/* Between polls that brought nothing: yields now and then, sleeps when told. `turn`
+ * counts the caller's polls. */
+void session_pause(rfaas_session *session, unsigned turn, bool may_sleep);
+
+/* ---- lease.c ---- */
+void lease_event(rfaas_session *session, struct control_event *event);
+/* Fails all that wait in its queues. */
+void lease_fail_queued(rfaas_lease *lease, int status, const char *text);
+
+/* ---- invoke.c ---- */
+void invoke_completion(const struct rfaas_completion *completion);
+/* Sends what waits, as far as slots are free. */
+void invoke_queued(rfaas_lease *lease);
+/* The worker is gone: ends what it ran, queues again what it hadn't begun. */
+void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
+                        uint32_t executing, bool retry);
+
+/* ---- requests.c ---- */
+rfaas_request *request_new(rfaas_session *session); /* NULL: out of memory */
+/* Ends the request. `text`: why it failed, or NULL. */
+void request_finish(rfaas_request *request, const struct rfaas_result *result,
+                    const char *text);
+void request_end(rfaas_request *request, int status, int worker, const char *text);
+void requests_free(rfaas_session *session);
+
+/* ---- function.c ---- */
+void function_release(rfaas_function *function);
+
+/* ---- for the MPI layer ---- */
+
+/* As rfaas_session_open, with settings that are known and the key. */
+RFAAS_PRIVATE_API int rfaas_session_open_config(const struct rfaas_config *config,
+                                                const struct rfaas_key *key,
+                                                rfaas_session **session);
+/* As rfaas_invoke; when the invocation has ended, `done` is called once, by whichever
+ * thread makes progress and without the lock, and owns the request: it reads its
+ * result and frees it. */
+RFAAS_PRIVATE_API int rfaas_invoke_call(rfaas_lease *lease, int worker,
+                                        rfaas_function *function, const void *in,
+                                        size_t in_size, void *out, size_t out_capacity,
+                                        rfaas_done_call *done, void *arg,
+                                        rfaas_request **request);
+RFAAS_PRIVATE_API const struct rfaas_result *
+rfaas_request_result(const rfaas_request *request);
+/* The sentence for a failed request; never NULL. */
+RFAAS_PRIVATE_API const char *rfaas_request_text(const rfaas_request *request);
+RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
+/* Takes a request back that waits for a slot; false: it is on its way or over. It is
+ * freed, and `done` is not called. `arg` is the one it was started with: another
+ * thread may free the request and set it to NULL at the same time. */
+RFAAS_PRIVATE_API bool rfaas_request_withdraw(rfaas_session *session,
+                                              rfaas_request **request, void *arg);
+RFAAS_PRIVATE_API rfaas_session *rfaas_lease_session(const rfaas_lease *lease);
+
+#endif

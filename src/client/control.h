@@ -1,0 +1,105 @@
+/* The client's thread: it talks with the manager and the executors, keeps leases
+ * alive, and notices who has gone. The other side of the client, which invokes, is
+ * never waited for and never waits: it posts commands and takes events.
+ *
+ * A lease is known here by its ticket, which the caller chooses; the manager's number
+ * comes with the grant. */
+#ifndef RFAAS_CLIENT_CONTROL_H
+#define RFAAS_CLIENT_CONTROL_H
+
+#include "base/config.h"
+#include "control/handshake.h"
+#include "transport/transport.h"
+#include <stdatomic.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum { CONTROL_TEXT_MAX = 320, SHA256_SIZE = 32 };
+
+enum control_event_kind {
+    CONTROL_LEASE_GRANTED, /* value: workers */
+    CONTROL_LEASE_ENDED,   /* status, text; also: it was not granted */
+    CONTROL_WORKER_READY,  /* endpoint, memory, slots_address, pid */
+    CONTROL_WORKER_GONE, /* status, text, executing, replaced; it can't write any more */
+    CONTROL_FUNCTION_BROKEN, /* value: number; text */
+};
+
+struct control_event {
+    enum control_event_kind kind;
+    uint64_t ticket;
+    unsigned worker;
+    int status;
+    char text[CONTROL_TEXT_MAX];
+    int64_t value;
+    pid_t pid;
+    uint32_t executing; /* tag of the invocation that it was running, plus 1; 0: none */
+    bool replaced;
+    struct rfaas_blob endpoint, memory; /* own their descriptors */
+    uint64_t slots_address;
+    struct control_event *next;
+};
+
+/* Closes descriptors that weren't used. */
+void control_event_free(struct control_event *event);
+
+/* What a worker has done: written by who invokes, read by the thread to decide whether
+ * to renew. */
+struct worker_activity {
+    _Atomic uint64_t ended;    /* invocations */
+    _Atomic uint32_t underway; /* sent and not ended */
+};
+
+enum { LEASE_WORKERS_MAX = 65536 }; /* of whom a lease keeps an account */
+
+struct lease_terms {
+    uint32_t workers, min_workers, cores_per_worker;
+    uint64_t memory_per_worker;
+    uint64_t duration_ns, wait_ns;
+    uint32_t slots;
+    uint64_t slot_size;
+    uint32_t inline_max;
+    int64_t hot_timeout_us;
+    uint32_t log_level;
+};
+
+struct rfaas_control;
+
+/* Connects to the manager and starts the thread. Key NULL: the one that the manager
+ * offers. */
+int control_start(const struct rfaas_config *config, const struct rfaas_key *key,
+                  const char *transport, struct rfaas_control **control);
+/* Ends thread and connections: the manager ends the leases. NULL is ignored. */
+void control_stop(struct rfaas_control *control);
+
+/* Events: whether there are any (cheap), the oldest (NULL: none), and a descriptor
+ * that is readable while there are some. */
+bool control_has_events(struct rfaas_control *control);
+struct control_event *control_take_event(struct rfaas_control *control);
+int control_descriptor(const struct rfaas_control *control);
+
+/* Commands without an answer; RFAAS_ERR_NO_MEMORY. */
+int control_acquire(struct rfaas_control *control, uint64_t ticket,
+                    const struct lease_terms *terms,
+                    const struct worker_activity *activity);
+int control_release(struct rfaas_control *control, uint64_t ticket);
+int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
+                    pid_t pid, const struct rfaas_blob *endpoint);
+/* Ends the process of a worker that doesn't keep to the rules; CONTROL_WORKER_GONE
+ * follows. */
+int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,
+                 pid_t pid);
+int control_add_memory(struct rfaas_control *control, uint32_t key,
+                       const struct rfaas_blob *blob);
+int control_remove_memory(struct rfaas_control *control, uint32_t key);
+int control_add_function(struct rfaas_control *control, uint32_t number,
+                         const char *name, const char *path,
+                         const unsigned char *sha256, const void *content, size_t size);
+
+/* Commands that block for the answer: `control_forget` until nothing here refers to
+ * the lease (its activity may be freed), the others for the manager or executors. */
+void control_forget(struct rfaas_control *control, uint64_t ticket);
+int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t duration_ns);
+int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,
+                  uint64_t *hot_ns);
+
+#endif

@@ -1,0 +1,144 @@
+/* What the files of the client's thread share: control.c (the thread, its events, the
+ * manager), commands.c (what it is told), records.c (leases and their end), links.c
+ * (executors). All of it belongs to the thread, but for what stands under `lock`. */
+#ifndef RFAAS_CLIENT_CONTROL_THREAD_H
+#define RFAAS_CLIENT_CONTROL_THREAD_H
+
+#include "client/control.h"
+#include "control/address.h"
+#include "control/connection.h"
+#include <pthread.h>
+#include <uthash.h>
+
+struct command {
+    void (*run)(struct rfaas_control *control, struct command *command);
+    struct command *next;
+};
+
+/* One call that its caller waits for; answered by `answers` messages. */
+struct call {
+    uint64_t number;
+    int status;
+    int answers; /* awaited; 0: done */
+    uint64_t execute_ns, hot_ns;
+    UT_hash_handle hh;
+};
+
+/* An executor that has workers of ours. */
+struct link {
+    struct rfaas_control *control;
+    char address[RFAAS_ADDRESS_MAX];
+    struct rfaas_connection *connection;
+    struct link *next;
+};
+
+struct remote_worker {
+    struct record *record;
+    unsigned number;
+    struct link *link; /* NULL: the executor has gone */
+    pid_t pid;
+    int alive_fd; /* ends when the process does; -1: none */
+    struct event *death;
+    bool killed, gone;
+    uint64_t seen_ended; /* of its activity, at the last look */
+    bool seen_underway;
+    uint64_t busy_since; /* ns */
+};
+
+/* A lease. */
+struct record {
+    struct rfaas_control *control;
+    uint64_t ticket, id, token;
+    struct lease_terms terms;
+    const struct worker_activity *activity; /* of each worker */
+    bool ended;
+    struct event *renewal, *limit;
+    struct remote_worker *workers;
+    unsigned worker_count;
+    size_t parts; /* whose executors are there, as the manager says */
+    UT_hash_handle hh;
+};
+
+struct offered_memory {
+    uint32_t key;
+    struct rfaas_blob blob; /* owns its descriptors */
+    struct offered_memory *next;
+};
+
+struct offered_function {
+    uint32_t number;
+    char *name, *path;
+    unsigned char sha256[SHA256_SIZE];
+    void *content;
+    size_t size;
+    struct offered_function *next;
+};
+
+struct rfaas_control {
+    pthread_t thread;
+    struct event_base *base;
+    struct event *wake;
+    int command_fd, event_fd;
+    struct rfaas_key key;
+    char transport[16];
+    char name[64];
+    bool stopping;
+
+    struct rfaas_connection *manager;
+    struct link *links;
+    struct record *records; /* by ticket */
+    struct offered_memory *memories;
+    struct offered_function *functions;
+
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    struct command *commands;
+    struct control_event *events;
+    _Atomic bool has_events;
+    struct call *calls;
+    uint64_t next_call;
+};
+
+/* control.c */
+struct control_event *control_event_new(enum control_event_kind kind, uint64_t ticket);
+void control_event_post(struct rfaas_control *control, struct control_event *event);
+int lease_end_status(Rfaas__LeaseEnd reason);
+void fd_signal(int fd); /* of an eventfd */
+void fd_drain(int fd);
+
+/* commands.c */
+void commands_run(struct rfaas_control *control);
+void commands_stop(struct rfaas_control *control);
+void offered_memory_free(struct offered_memory *memory);
+void offered_function_free(struct offered_function *function);
+/* One of the answers that a call waits for. */
+void control_answer(struct rfaas_control *control, uint64_t call, int status,
+                    uint64_t execute_ns, uint64_t hot_ns);
+
+int lease_end_status(Rfaas__LeaseEnd reason);
+
+/* records.c */
+struct record *record_find(struct rfaas_control *control, uint64_t ticket);
+/* Lease 0: the request of this ticket that waits. */
+void record_send_release(struct rfaas_control *control, uint64_t lease,
+                         uint64_t ticket);
+void record_granted(struct record *record, const Rfaas__LeaseGrant *grant);
+void record_ended(struct record *record, int status, const char *text);
+void record_free(struct record *record);
+void record_request(struct rfaas_control *control, struct record *record);
+struct record *record_by_id(struct rfaas_control *control, uint64_t id);
+void record_renew(struct record *record);
+/* The process of a worker has ended, or never was. */
+void worker_gone(struct remote_worker *worker, int status, const char *text,
+                 uint32_t executing, bool replaced);
+/* Its executor doesn't tell any more: watches the process itself. */
+void worker_orphaned(struct remote_worker *worker);
+
+/* links.c */
+struct link *link_open(struct rfaas_control *control, const char *address);
+void link_free(struct link *link);
+void link_introduce_memory(struct link *link, const struct offered_memory *memory);
+void link_introduce_function(struct link *link,
+                             const struct offered_function *function);
+
+#endif

@@ -1,0 +1,409 @@
+/* The way of an invocation: pick a worker with a free slot, write {header, input} into
+ * it, see the completion, end the request. */
+#include "client/client.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+/* ---- sending --------------------------------------------------------------------- */
+
+/* Where the worker puts the output: the caller's buffer, or a piece to copy from. */
+static bool output_place(rfaas_request *request, struct rfaas_invocation_header *header)
+{
+    struct arena *arena = &request->session->arena;
+    header->out_capacity = request->out_capacity;
+    if (request->out_capacity == 0)
+        return true;
+    void *place = request->out;
+    header->out_key = arena_key(arena, place, request->out_capacity);
+    if (header->out_key == 0) {
+        if (!request->out_piece)
+            request->out_piece = arena_get(arena, request->out_capacity);
+        place = request->out_piece;
+        if (!place)
+            return false;
+        header->out_key = arena_key(arena, place, request->out_capacity);
+    }
+    header->out_address = (uintptr_t)place;
+    return true;
+}
+
+/* Whether the input goes along with the header; if not, `reference` tells where it
+ * lies. -1: out of memory. */
+static int input_place(rfaas_request *request, struct rfaas_input_reference *reference)
+{
+    rfaas_lease *lease = request->lease;
+    struct arena *arena = &lease->session->arena;
+    size_t header = sizeof(struct rfaas_invocation_header);
+    if (request->in_size + header <= (size_t)lease->config.inline_max)
+        return 1;
+    /* Longer input is best left where the worker can read it; what lies elsewhere has
+     * to be copied in any case, and the slot is the nearest place. */
+    const void *place = request->in;
+    uint32_t key = arena_key(arena, place, request->in_size);
+    if (key == 0) {
+        if (request->in_size <= lease->slot_size - RFAAS_SLOT_OVERHEAD)
+            return 1;
+        if (!request->in_piece) {
+            request->in_piece = arena_get(arena, request->in_size);
+            if (!request->in_piece)
+                return -1;
+            memcpy(request->in_piece, request->in, request->in_size);
+        }
+        place = request->in_piece;
+        key = arena_key(arena, place, request->in_size);
+    }
+    *reference = (struct rfaas_input_reference){
+        .address = (uintptr_t)place, .size = request->in_size, .key = key};
+    return 0;
+}
+
+/* Relaxed, and no read-modify-write: written with the lock; see busy_since. */
+static void activity_change(struct client_worker *worker, unsigned ended, int underway)
+{
+    struct worker_activity *a = worker->activity;
+    atomic_store_explicit(&a->ended,
+                          atomic_load_explicit(&a->ended, memory_order_relaxed) + ended,
+                          memory_order_relaxed);
+    atomic_store_explicit(&a->underway,
+                          atomic_load_explicit(&a->underway, memory_order_relaxed) +
+                              (uint32_t)underway,
+                          memory_order_relaxed);
+}
+
+/* Sends to a worker that has a free slot. */
+static void request_send(rfaas_request *request, struct client_worker *worker)
+{
+    rfaas_lease *lease = request->lease;
+    struct rfaas_invocation_header header = {.function = request->function->number};
+    struct rfaas_input_reference reference;
+    struct iovec parts[2] = {
+        {.iov_base = &header, .iov_len = sizeof header},
+        {.iov_base = (void *)(uintptr_t)request->in, .iov_len = request->in_size},
+    };
+    int along = output_place(request, &header) ? input_place(request, &reference) : -1;
+    if (along < 0) {
+        request_end(request, RFAAS_ERR_NO_MEMORY, -1,
+                    "invocation: out of memory that workers can reach");
+        return;
+    }
+    if (!along) {
+        header.function |= RFAAS_INPUT_BY_REFERENCE;
+        parts[1] = (struct iovec){.iov_base = &reference, .iov_len = sizeof reference};
+    }
+    unsigned number = worker->free[worker->free_count - 1];
+    struct client_slot *slot = &worker->slots[number];
+    uint64_t address =
+        worker->slots_address + number * lease->slot_size + RFAAS_SLOT_LEAD;
+    int status = lease->session->transport->write(
+        worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, address,
+        worker->slots_key, rfaas_tag(number, ++slot->uses));
+    if (status != RFAAS_OK) {
+        request_end(request, status, worker->number, rfaas_last_error());
+        return;
+    }
+    worker->free_count--;
+    slot->request = request;
+    activity_change(worker, 0, 1);
+    atomic_store_explicit(&request->state, REQUEST_SENT, memory_order_relaxed);
+}
+
+static bool can_take(const struct client_worker *worker)
+{
+    return worker->state == WORKER_READY && worker->free_count > 0;
+}
+
+/* The worker with the most free slots. */
+static struct client_worker *least_loaded(rfaas_lease *lease)
+{
+    struct client_worker *best = NULL;
+    for (int i = 0; i < lease->worker_count; i++) {
+        struct client_worker *worker = &lease->workers[i];
+        if (can_take(worker) && (!best || worker->free_count > best->free_count))
+            best = worker;
+    }
+    return best;
+}
+
+/* The next request for this worker: of the two queues' heads the older one. */
+static rfaas_request *next_for(struct client_worker *worker)
+{
+    rfaas_request *own = worker->queue, *any = worker->lease->queue;
+    if (own && any)
+        return own->order < any->order ? own : any;
+    return own ? own : any;
+}
+
+static void worker_fill(struct client_worker *worker)
+{
+    rfaas_request *request;
+    while (can_take(worker) && (request = next_for(worker))) {
+        if (request == worker->queue)
+            DL_DELETE(worker->queue, request);
+        else
+            DL_DELETE(worker->lease->queue, request);
+        request_send(request, worker);
+    }
+}
+
+void invoke_queued(rfaas_lease *lease)
+{
+    for (int i = 0; i < lease->worker_count; i++)
+        worker_fill(&lease->workers[i]);
+}
+
+/* ---- completing ------------------------------------------------------------------ */
+
+static void failure_text(const rfaas_request *request, int status, int worker,
+                         char *text, size_t size)
+{
+    const rfaas_function *function = request->function;
+    switch (status) {
+    case RFAAS_ERR_TRUNCATE:
+        snprintf(text, size,
+                 "function '%s' on worker %d: result larger than the %zu "
+                 "bytes of the output buffer",
+                 function->name, worker, request->out_capacity);
+        break;
+    case RFAAS_ERR_FUNCTION:
+        snprintf(text, size, "function '%s' on worker %d: %s", function->name, worker,
+                 function->broken ? function->broken
+                                  : "not loadable there, or returned a value "
+                                    "outside 0..32767");
+        break;
+    default:
+        snprintf(text, size, "function '%s' on worker %d: %s", function->name, worker,
+                 rfaas_status_string(status));
+    }
+}
+
+static void request_complete(rfaas_request *request, int worker, int answer,
+                             size_t length)
+{
+    struct rfaas_result result = {.worker = worker};
+    char text[CONTROL_TEXT_MAX];
+    if (answer >= 0 && length > request->out_capacity)
+        answer = RFAAS_ERR_TRUNCATE;
+    if (answer < 0) {
+        result.status = answer;
+        failure_text(request, answer, worker, text, sizeof text);
+        request_finish(request, &result, text);
+        return;
+    }
+    result.function_status = answer;
+    result.out_size = length;
+    if (request->out_piece && length > 0)
+        memcpy(request->out, request->out_piece, length);
+    request_finish(request, &result, NULL);
+}
+
+/* What the worker writes can't be trusted any more: its process is ended, and what it
+ * had goes the way of all that a lost worker had. */
+static void worker_broken(struct client_worker *worker, const char *why)
+{
+    rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
+    if (control_kill(worker->lease->session->control, worker->lease->ticket,
+                     (unsigned)worker->number, worker->pid) != RFAAS_OK)
+        rfaas_error("%s", rfaas_last_error());
+}
+
+void invoke_completion(const struct rfaas_completion *completion)
+{
+    struct client_worker *worker = completion->endpoint->owner;
+    if (completion->status != RFAAS_OK) {
+        worker_broken(worker, rfaas_last_error());
+        return;
+    }
+    uint32_t tag = rfaas_answer_tag(completion->immediate);
+    unsigned number = rfaas_tag_slot(tag);
+    struct client_slot *slot =
+        number < (unsigned)worker->lease->config.slots ? &worker->slots[number] : NULL;
+    if (!slot || !slot->request || rfaas_tag(number, slot->uses) != tag) {
+        worker_broken(worker, "an answer that nobody waits for");
+        return;
+    }
+    rfaas_request *request = slot->request;
+    slot->request = NULL;
+    worker->free[worker->free_count++] = (unsigned char)number;
+    activity_change(worker, 1, -1);
+    request_complete(request, worker->number,
+                     rfaas_answer_status(completion->immediate), completion->length);
+    if (worker->queue || worker->lease->queue)
+        worker_fill(worker);
+}
+
+/* Back into its queue, by its order. */
+static void request_requeue(rfaas_request *request, struct client_worker *worker)
+{
+    rfaas_request **queue =
+        request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
+    rfaas_request *later;
+    atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
+    DL_FOREACH(*queue, later)
+        if (later->order > request->order)
+            break;
+    if (later)
+        DL_PREPEND_ELEM(*queue, later, request);
+    else
+        DL_APPEND(*queue, request);
+}
+
+static bool any_alive(const rfaas_lease *lease)
+{
+    for (int i = 0; i < lease->worker_count; i++)
+        if (lease->workers[i].state != WORKER_GONE)
+            return true;
+    return false;
+}
+
+static bool is_lease_end(int status)
+{
+    return status == RFAAS_ERR_LEASE_EXPIRED || status == RFAAS_ERR_LEASE_RELEASED ||
+           status == RFAAS_ERR_LEASE_REVOKED;
+}
+
+/* Of what the worker had taken, one invocation was running; the rest lay in slots that
+ * it never looked at. `retry`: it is being replaced, and the rest runs there. Else
+ * nobody knows which one was running, and none is tried again. */
+void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
+                        uint32_t executing, bool retry)
+{
+    rfaas_lease *lease = worker->lease;
+    char sentence[CONTROL_TEXT_MAX + 128];
+    worker->free_count = 0;
+    for (unsigned i = 0; i < (unsigned)lease->config.slots; i++) {
+        struct client_slot *slot = &worker->slots[i];
+        rfaas_request *request = slot->request;
+        worker->free[worker->free_count++] = (unsigned char)i;
+        slot->request = NULL;
+        if (!request)
+            continue;
+        activity_change(worker, 1, -1);
+        if (retry && rfaas_tag(i, slot->uses) + 1 != executing) {
+            request_requeue(request, worker);
+            continue;
+        }
+        snprintf(sentence, sizeof sentence, "function '%s': %s",
+                 request->function->name, text);
+        request_end(request, status, worker->number, sentence);
+    }
+    if (worker->state == WORKER_GONE) {
+        /* The news of the lease's end may come a little later than this. */
+        int why = is_lease_end(status) ? status : RFAAS_ERR_WORKER_LOST;
+        rfaas_request *request;
+        while ((request = worker->queue)) {
+            DL_DELETE(worker->queue, request);
+            request_end(request, why, worker->number, text);
+        }
+        if (!any_alive(lease))
+            lease_fail_queued(lease, why, text);
+    }
+    invoke_queued(lease);
+}
+
+/* ---- the calls ------------------------------------------------------------------- */
+
+static int invoke_check(rfaas_lease *lease, int worker, rfaas_function *function,
+                        const void *in, size_t in_size, void *out, size_t out_capacity,
+                        rfaas_request **request)
+{
+    if (!lease || !function || !request)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "invocation: %s is NULL",
+                          !lease      ? "the lease"
+                          : !function ? "the function"
+                                      : "request");
+    if ((!in && in_size > 0) || (!out && out_capacity > 0))
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "invocation: the %s buffer is NULL",
+                          !in && in_size > 0 ? "input" : "output");
+    if (in_size > PTRDIFF_MAX || out_capacity > PTRDIFF_MAX)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "invocation: the %s buffer has more bytes than there are",
+                          in_size > PTRDIFF_MAX ? "input" : "output");
+    if (function->session != lease->session)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "invocation: function and lease are of different sessions");
+    /* Acquire: see lease_end. */
+    int status = atomic_load_explicit(&lease->status, memory_order_acquire);
+    if (status < 0)
+        return rfaas_fail(status, "invocation: %s", lease->text);
+    if (status == RFAAS_IN_PROGRESS)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "invocation: the lease isn't granted yet");
+    if (worker != RFAAS_ANY_WORKER && (worker < 0 || worker >= lease->worker_count))
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "invocation: worker %d is not in 0..%d",
+                          worker, lease->worker_count - 1);
+    return RFAAS_OK;
+}
+
+/* Sends the request or queues it; with the lock. */
+static void request_start(rfaas_request *request)
+{
+    rfaas_lease *lease = request->lease;
+    struct client_worker *worker;
+    if (request->wanted == RFAAS_ANY_WORKER) {
+        worker = lease->queue ? NULL : least_loaded(lease);
+        if (worker)
+            request_send(request, worker);
+        else if (any_alive(lease))
+            DL_APPEND(lease->queue, request);
+        else
+            request_end(request, RFAAS_ERR_WORKER_LOST, -1, "all workers are lost");
+        return;
+    }
+    worker = &lease->workers[request->wanted];
+    if (worker->state == WORKER_GONE)
+        request_end(request, RFAAS_ERR_WORKER_LOST, worker->number,
+                    "the worker is lost");
+    else if (can_take(worker) && !worker->queue)
+        request_send(request, worker);
+    else
+        DL_APPEND(worker->queue, request);
+}
+
+int rfaas_invoke_call(rfaas_lease *lease, int worker, rfaas_function *function,
+                      const void *in, size_t in_size, void *out, size_t out_capacity,
+                      rfaas_done_call *done, void *arg, rfaas_request **out_request)
+{
+    int status = invoke_check(lease, worker, function, in, in_size, out, out_capacity,
+                              out_request);
+    if (status != RFAAS_OK)
+        return status;
+    rfaas_session *session = lease->session;
+    session_lock(session);
+    rfaas_request *request = request_new(session);
+    if (!request) {
+        session_unlock(session);
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "invocation: out of memory");
+    }
+    *request = (struct rfaas_request){
+        .session = session,
+        .lease = lease,
+        .function = function,
+        .in = in,
+        .in_size = in_size,
+        .out = out,
+        .out_capacity = out_capacity,
+        .wanted = worker,
+        .order = lease->order++,
+        .done = done,
+        .arg = arg,
+    };
+    function->references++;
+    lease->underway++;
+    *out_request = request; /* before it can end: `done` may be called at once */
+    request_start(request);
+    session_unlock(session);
+    return RFAAS_OK;
+}
+
+int rfaas_invoke(rfaas_lease *lease, int worker, rfaas_function *function,
+                 const void *in, size_t in_size, void *out, size_t out_capacity,
+                 rfaas_request **request)
+{
+    return rfaas_invoke_call(lease, worker, function, in, in_size, out, out_capacity,
+                             NULL, NULL, request);
+}

@@ -1,0 +1,258 @@
+/* Connections to executors: what the client tells them, what they tell of workers. */
+#include "client/control_thread.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* ---- telling --------------------------------------------------------------------- */
+
+void link_introduce_memory(struct link *link, const struct offered_memory *memory)
+{
+    Rfaas__MemoryAdd body = RFAAS__MEMORY_ADD__INIT;
+    body.key = memory->key;
+    body.memory = (ProtobufCBinaryData){memory->blob.size,
+                                        (uint8_t *)(uintptr_t)memory->blob.bytes};
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_MEMORY_ADD;
+    message.memory_add = &body;
+    rfaas_connection_send(link->connection, &message, memory->blob.fds,
+                          memory->blob.fd_count);
+}
+
+void link_introduce_function(struct link *link, const struct offered_function *function)
+{
+    Rfaas__FunctionAdd body = RFAAS__FUNCTION_ADD__INIT;
+    body.function = function->number;
+    body.name = function->name;
+    body.path = function->path;
+    body.sha256 = (ProtobufCBinaryData){sizeof function->sha256,
+                                        (uint8_t *)(uintptr_t)function->sha256};
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_FUNCTION_ADD;
+    message.function_add = &body;
+    rfaas_connection_send(link->connection, &message, NULL, 0);
+}
+
+/* ---- hearing --------------------------------------------------------------------- */
+
+static void on_library_wanted(struct link *link, const Rfaas__LibraryWanted *body)
+{
+    struct offered_function *f;
+    if (body->sha256.len != SHA256_SIZE)
+        return;
+    LL_FOREACH(link->control->functions, f) {
+        if (memcmp(f->sha256, body->sha256.data, SHA256_SIZE) != 0)
+            continue;
+        Rfaas__LibraryBytes bytes = RFAAS__LIBRARY_BYTES__INIT;
+        bytes.sha256 = body->sha256;
+        bytes.content = (ProtobufCBinaryData){f->size, f->content};
+        Rfaas__Message message = RFAAS__MESSAGE__INIT;
+        message.body_case = RFAAS__MESSAGE__BODY_LIBRARY_BYTES;
+        message.library_bytes = &bytes;
+        rfaas_connection_send(link->connection, &message, NULL, 0);
+        return;
+    }
+}
+
+static struct remote_worker *worker_find(struct link *link, uint64_t lease,
+                                         uint32_t number)
+{
+    struct record *record = record_by_id(link->control, lease);
+    if (!record || number >= record->worker_count ||
+        record->workers[number].link != link || record->workers[number].gone)
+        return NULL; /* of a lease that is over, or not this executor's */
+    return &record->workers[number];
+}
+
+/* Takes `count` descriptors from `first` on into the blob. */
+static void blob_take(struct rfaas_blob *blob, ProtobufCBinaryData bytes,
+                      struct rfaas_received *received, int first, int count)
+{
+    blob->size = bytes.len;
+    if (bytes.len > 0)
+        memcpy(blob->bytes, bytes.data, bytes.len);
+    for (int i = 0; i < count; i++) {
+        blob->fds[blob->fd_count++] = received->fds[first + i];
+        received->fds[first + i] = -1;
+    }
+}
+
+static void on_worker_ready(struct link *link, struct rfaas_received *received)
+{
+    const Rfaas__WorkerReady *body = received->message->worker_ready;
+    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    int of_endpoint = (int)body->endpoint_descriptors;
+    int of_memory = received->fd_count - of_endpoint - 1;
+    if (!worker)
+        return;
+    if (of_endpoint < 0 || of_endpoint > RFAAS_BLOB_FDS_MAX || of_memory < 0 ||
+        of_memory > RFAAS_BLOB_FDS_MAX || worker->alive_fd >= 0 ||
+        body->endpoint.len > RFAAS_BLOB_SIZE_MAX ||
+        body->memory.len > RFAAS_BLOB_SIZE_MAX) {
+        rfaas_warn("%s: malformed readiness of worker %u",
+                   rfaas_connection_name(link->connection), body->worker);
+        return;
+    }
+    worker->pid = (pid_t)body->pid;
+    worker->alive_fd = received->fds[received->fd_count - 1];
+    received->fds[received->fd_count - 1] = -1;
+    struct control_event *event =
+        control_event_new(CONTROL_WORKER_READY, worker->record->ticket);
+    event->worker = worker->number;
+    event->pid = worker->pid;
+    event->slots_address = body->slots_address;
+    blob_take(&event->endpoint, body->endpoint, received, 0, of_endpoint);
+    blob_take(&event->memory, body->memory, received, of_endpoint, of_memory);
+    control_event_post(link->control, event);
+}
+
+/* What the end of a worker's process means for the invocation that it was running. */
+static int gone_status(const Rfaas__WorkerGone *body, char *text, size_t size)
+{
+    const char *doing = body->executing ? "in the function" : "while idle";
+    switch (body->how) {
+    case RFAAS__WORKER_END__WORKER_END_SIGNALLED:
+        snprintf(text, size, "worker %u (pid %u): killed by signal %d (%s) %s",
+                 body->worker, body->pid, body->value, strsignal(body->value), doing);
+        /* Functions crash by other signals; this one comes from outside. */
+        return body->value == SIGKILL || !body->executing ? RFAAS_ERR_WORKER_LOST
+                                                          : RFAAS_ERR_FUNCTION;
+    case RFAAS__WORKER_END__WORKER_END_EXITED:
+        snprintf(text, size, "worker %u (pid %u): exited with status %d %s",
+                 body->worker, body->pid, body->value, doing);
+        return body->executing ? RFAAS_ERR_FUNCTION : RFAAS_ERR_WORKER_LOST;
+    case RFAAS__WORKER_END__WORKER_END_LEASE:
+        snprintf(text, size, "worker %u (pid %u): ended with its lease", body->worker,
+                 body->pid);
+        return lease_end_status((Rfaas__LeaseEnd)body->value);
+    default:
+        snprintf(text, size, "worker %u: could not be started: %s", body->worker,
+                 strerror(body->value));
+        return RFAAS_ERR_WORKER_LOST;
+    }
+}
+
+static void on_worker_gone(struct link *link, const Rfaas__WorkerGone *body)
+{
+    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    char text[CONTROL_TEXT_MAX];
+    if (!worker)
+        return;
+    int status = gone_status(body, text, sizeof text);
+    /* The manager says it too, perhaps later: nobody should find the lease alive after
+     * it has ended an invocation. An executor that goes revokes only its own part. */
+    if (body->how == RFAAS__WORKER_END__WORKER_END_LEASE &&
+        status != RFAAS_ERR_LEASE_REVOKED) {
+        char why[CONTROL_TEXT_MAX];
+        snprintf(why, sizeof why, "lease %llu: %s", (unsigned long long)body->lease,
+                 rfaas_status_string(status));
+        record_ended(worker->record, status, why);
+    }
+    worker_gone(worker, status, text, body->executing, body->replaced);
+}
+
+static void on_function_broken(struct link *link, const Rfaas__FunctionBroken *body)
+{
+    struct control_event *event = control_event_new(CONTROL_FUNCTION_BROKEN, 0);
+    event->value = body->function;
+    snprintf(event->text, sizeof event->text, "%s", body->reason);
+    control_event_post(link->control, event);
+}
+
+static void on_message(struct rfaas_connection *connection,
+                       struct rfaas_received *received, void *arg)
+{
+    struct link *link = arg;
+    const Rfaas__Message *m = received->message;
+    switch (m->body_case) {
+    case RFAAS__MESSAGE__BODY_WORKER_READY:
+        on_worker_ready(link, received);
+        break;
+    case RFAAS__MESSAGE__BODY_WORKER_GONE:
+        on_worker_gone(link, m->worker_gone);
+        break;
+    case RFAAS__MESSAGE__BODY_LIBRARY_WANTED:
+        on_library_wanted(link, m->library_wanted);
+        break;
+    case RFAAS__MESSAGE__BODY_LIBRARY_REFUSED:
+        rfaas_error("%s refused a library: %s", rfaas_connection_name(connection),
+                    m->library_refused->reason);
+        break;
+    case RFAAS__MESSAGE__BODY_FUNCTION_BROKEN:
+        on_function_broken(link, m->function_broken);
+        break;
+    case RFAAS__MESSAGE__BODY_USAGE_REPORT:
+        control_answer(link->control, m->call, RFAAS_OK, m->usage_report->execute_ns,
+                       m->usage_report->hot_ns);
+        break;
+    default:
+        rfaas_warn("%s sent a message that executors don't send",
+                   rfaas_connection_name(connection));
+    }
+}
+
+/* ---- opening and closing --------------------------------------------------------- */
+
+static void on_closed(struct rfaas_connection *connection, int status, void *arg)
+{
+    struct link *link = arg;
+    (void)status;
+    rfaas_warn("%s has gone", rfaas_connection_name(connection));
+    link_free(link);
+}
+
+static const struct rfaas_connection_calls executor_calls = {
+    .message = on_message,
+    .closed = on_closed,
+};
+
+/* The connection to the executor at `address`, made if need be; NULL: can't be had. */
+struct link *link_open(struct rfaas_control *control, const char *address)
+{
+    struct link *link;
+    LL_FOREACH(control->links, link)
+        if (strcmp(link->address, address) == 0)
+            return link;
+    char name[RFAAS_ADDRESS_MAX + 16];
+    snprintf(name, sizeof name, "executor %s", address);
+    struct rfaas_stream *stream;
+    if (rfaas_connect(address, "executor", &control->key, RFAAS__ROLE__ROLE_CLIENT,
+                      control->name, RFAAS_MESSAGE_MAX, NULL, &stream) != RFAAS_OK)
+        return NULL;
+    link = calloc(1, sizeof *link);
+    if (!link || rfaas_connection_new(control->base, stream, name, &executor_calls,
+                                      link, &link->connection) != RFAAS_OK) {
+        free(link);
+        rfaas_stream_free(stream);
+        return NULL;
+    }
+    link->control = control;
+    snprintf(link->address, sizeof link->address, "%s", address);
+    LL_APPEND(control->links, link);
+    struct offered_memory *memory;
+    LL_FOREACH(control->memories, memory)
+        link_introduce_memory(link, memory);
+    struct offered_function *function;
+    LL_FOREACH(control->functions, function)
+        link_introduce_function(link, function);
+    return link;
+}
+
+void link_free(struct link *link)
+{
+    struct rfaas_control *control = link->control;
+    LL_DELETE(control->links, link);
+    struct record *record, *next;
+    HASH_ITER(hh, control->records, record, next)
+        for (unsigned i = 0; i < record->worker_count; i++)
+            if (record->workers[i].link == link)
+                worker_orphaned(&record->workers[i]);
+    rfaas_connection_free(link->connection);
+    free(link);
+}

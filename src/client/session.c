@@ -1,0 +1,261 @@
+/* Sessions: opening, closing, progress, memory. */
+#include "client/client.h"
+
+#include "base/error.h"
+#include "base/log.h"
+#include <errno.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+enum {
+    COMPLETIONS = 16, /* taken at a time */
+    /* Polls before others get the core, a few microseconds: where ranks and workers
+     * share cores, the result may come from who waits for this one. */
+    PAUSE_YIELD = 256,
+    PAUSE_SLEEP = 4096, /* polls before sleeping, some hundred microseconds */
+    /* Sleep at most this long where other threads may take in what we wait for. */
+    SLEEP_SHARED_MS = 1,
+    SLEEP_MS = 100,
+};
+
+/* ---- progress -------------------------------------------------------------------- */
+
+static void function_broken(rfaas_session *session, const struct control_event *event)
+{
+    rfaas_function *function;
+    LL_SEARCH_SCALAR(session->functions, function, number, (uint32_t)event->value);
+    if (function && !function->broken)
+        function->broken = strdup(event->text);
+}
+
+static int take_completions(rfaas_session *session)
+{
+    struct rfaas_completion completions[COMPLETIONS];
+    int total = 0, n;
+    do {
+        n = session->transport->poll(session->device, completions, COMPLETIONS);
+        for (int i = 0; i < n; i++)
+            invoke_completion(&completions[i]);
+        total += n;
+    } while (n == COMPLETIONS);
+    return total;
+}
+
+static int take_events(rfaas_session *session)
+{
+    struct control_event *event;
+    int total = 0;
+    while ((event = control_take_event(session->control))) {
+        /* What a worker wrote before it went counts, and is there by now. */
+        if (event->kind == CONTROL_WORKER_GONE)
+            total += take_completions(session);
+        if (event->kind == CONTROL_FUNCTION_BROKEN)
+            function_broken(session, event);
+        else
+            lease_event(session, event);
+        control_event_free(event);
+    }
+    return total;
+}
+
+int session_poll(rfaas_session *session)
+{
+    int total = take_completions(session);
+    if (control_has_events(session->control))
+        total += take_events(session);
+    return total;
+}
+
+void session_finish(rfaas_session *session)
+{
+    for (;;) {
+        session_lock(session);
+        rfaas_request *request = session->finished;
+        if (request) {
+            session->finished = request->next;
+            if (!session->finished)
+                session->finished_end = &session->finished;
+        }
+        session_unlock(session);
+        if (!request)
+            return;
+        request->done(request, request->arg);
+    }
+}
+
+static void sleep_until_something(rfaas_session *session)
+{
+    struct pollfd fds[2] = {
+        {.fd = session->transport->descriptor(session->device), .events = POLLIN},
+        {.fd = control_descriptor(session->control), .events = POLLIN},
+    };
+    session_lock(session);
+    bool sleep = session->transport->arm(session->device) == RFAAS_IN_PROGRESS;
+    session_unlock(session);
+    if (!sleep)
+        return;
+    poll(fds, 2, session->locked ? SLEEP_SHARED_MS : SLEEP_MS);
+    session_lock(session);
+    session->transport->disarm(session->device);
+    session_unlock(session);
+}
+
+void session_pause(rfaas_session *session, unsigned turn, bool may_sleep)
+{
+    if (may_sleep && turn >= PAUSE_SLEEP)
+        sleep_until_something(session);
+    else if (turn % PAUSE_YIELD == PAUSE_YIELD - 1)
+        sched_yield();
+}
+
+int rfaas_progress(rfaas_session *session)
+{
+    if (!session_trylock(session))
+        return 0; /* somebody else is at it */
+    int n = session_poll(session);
+    bool finish = session->finished != NULL;
+    session_unlock(session);
+    if (finish)
+        session_finish(session);
+    return n;
+}
+
+/* ---- opening --------------------------------------------------------------------- */
+
+static int memory_added(const struct rfaas_memory *memory, void *arg)
+{
+    rfaas_session *session = arg;
+    struct rfaas_blob blob;
+    session->transport->memory_export(memory, &blob);
+    return control_add_memory(session->control, memory->key, &blob);
+}
+
+static void memory_removed(uint32_t key, void *arg)
+{
+    rfaas_session *session = arg;
+    if (control_remove_memory(session->control, key) != RFAAS_OK)
+        rfaas_error("%s", rfaas_last_error());
+}
+
+static const struct arena_calls arena_calls = {
+    .added = memory_added,
+    .removed = memory_removed,
+};
+
+static int transport_open(rfaas_session *session)
+{
+    const char *name = session->config.transport;
+    session->transport = rfaas_transport_find(strcmp(name, "auto") == 0 ? "shm" : name);
+    if (!session->transport)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "transport '%s' is not there", name);
+    return session->transport->device_open(&session->device);
+}
+
+static void session_free(rfaas_session *session)
+{
+    arena_free(&session->arena);
+    if (session->device)
+        session->transport->device_close(session->device);
+    pthread_mutex_destroy(&session->mutex);
+    free(session);
+}
+
+int rfaas_session_open_config(const struct rfaas_config *config,
+                              const struct rfaas_key *key, rfaas_session **out)
+{
+    if (config->manager_address[0] == '\0')
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "session: no manager_address is set");
+    rfaas_session *session = calloc(1, sizeof *session);
+    if (!session)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "session: out of memory");
+    pthread_mutex_init(&session->mutex, NULL);
+    session->config = *config;
+    session->locked = strcmp(config->threads, "multiple") == 0;
+    session->finished_end = &session->finished;
+    session->next_function = 1;
+    session->next_ticket = 1;
+    int status = transport_open(session);
+    if (status == RFAAS_OK)
+        status =
+            control_start(config, key, session->transport->name, &session->control);
+    if (status != RFAAS_OK) {
+        session_free(session);
+        return status;
+    }
+    session->arena = (struct arena){
+        .transport = session->transport,
+        .device = session->device,
+        .calls = &arena_calls,
+        .arg = session,
+    };
+    *out = session;
+    return RFAAS_OK;
+}
+
+int rfaas_session_open(const char *const settings[], rfaas_session **session)
+{
+    struct rfaas_config config;
+    struct rfaas_key key;
+    if (!session)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_session_open: session is NULL");
+    int status = rfaas_config_load(&config, NULL, settings);
+    if (status != RFAAS_OK)
+        return status;
+    rfaas_log_start("client", (enum rfaas_log_level)config.log_level);
+    if (config.key_file[0] == '\0')
+        return rfaas_session_open_config(&config, NULL, session);
+    status = rfaas_key_read(config.key_file, &key);
+    return status == RFAAS_OK ? rfaas_session_open_config(&config, &key, session)
+                              : status;
+}
+
+void rfaas_session_close(rfaas_session *session)
+{
+    if (!session)
+        return;
+    while (session->leases)
+        rfaas_lease_release(session->leases);
+    session_finish(session);
+    control_stop(session->control);
+    while (session->functions) {
+        session->functions->references = 1;
+        function_release(session->functions);
+    }
+    requests_free(session);
+    session_free(session);
+}
+
+/* ---- memory ---------------------------------------------------------------------- */
+
+int rfaas_alloc(rfaas_session *session, size_t size, void **base)
+{
+    if (!session || !base || size == 0)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_alloc: %s",
+                          size == 0 ? "0 bytes" : "a NULL argument");
+    session_lock(session);
+    void *piece = arena_get(&session->arena, size);
+    session_unlock(session);
+    if (!piece)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "rfaas_alloc: %zu bytes can't be had",
+                          size);
+    *base = piece;
+    return RFAAS_OK;
+}
+
+int rfaas_free(rfaas_session *session, void *base)
+{
+    if (!session)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_free: session is NULL");
+    if (!base)
+        return RFAAS_OK;
+    session_lock(session);
+    bool ours = arena_put(&session->arena, base);
+    session_unlock(session);
+    if (!ours)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_free: %p is not from rfaas_alloc",
+                          base);
+    return RFAAS_OK;
+}
