@@ -1,0 +1,255 @@
+/* Starting the executor of a node, and sharing the node's cores between ranks and
+ * workers. */
+#include "mpi/mpix.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum {
+    READY_FD = 3, /* in the executor */
+    KEY_FD = 4,
+    READY_SECONDS = 20,
+    END_SECONDS = 5, /* then it is killed */
+};
+
+/* ---- cores ----------------------------------------------------------------------- */
+
+struct share {
+    struct rfaas_cores cores; /* for workers */
+    int count;                /* that the executor offers */
+    bool keep_off;            /* ranks that aren't bound are to keep off them */
+};
+
+static void last_of(const struct rfaas_cores *from, int count, struct rfaas_cores *to)
+{
+    struct rfaas_cores one;
+    int available = rfaas_cores_count(from);
+    *to = (struct rfaas_cores){0};
+    for (int i = available - count; i < available; i++)
+        if (rfaas_cores_nth(from, i, &one) == RFAAS_OK)
+            rfaas_cores_add(to, &one);
+}
+
+/* Ranks that are bound have their cores; each that isn't counts for one. Workers get
+ * what is left, from the last core on, and at least one. */
+static void share_cores(const struct rfaas_cores *allowed,
+                        const struct rfaas_cores *bound, int ranks, int64_t wanted,
+                        struct share *share)
+{
+    struct rfaas_cores left = *allowed;
+    int unbound = 0;
+    for (int i = 0; i < ranks; i++) {
+        struct rfaas_cores rest = *allowed;
+        rfaas_cores_remove(&rest, &bound[i]);
+        if (rfaas_cores_count(&rest) == 0)
+            unbound++;
+        else
+            rfaas_cores_remove(&left, &bound[i]);
+    }
+    int available = rfaas_cores_count(&left);
+    share->count = wanted > 0 ? (int)wanted : available - unbound;
+    if (share->count < 1)
+        share->count = 1;
+    share->keep_off = unbound > 0 && share->count < available;
+    if (share->count <= available)
+        last_of(&left, share->count, &share->cores);
+    else
+        share->cores = *allowed;
+}
+
+/* Takes this rank off the workers' cores, if it is free to run anywhere. */
+static void keep_off(MPIX_Pool pool, const struct rfaas_cores *allowed,
+                     const struct rfaas_cores *workers)
+{
+    struct rfaas_cores rest = *allowed, bound = pool->unbound;
+    rfaas_cores_remove(&rest, &bound);
+    if (rfaas_cores_count(&rest) > 0)
+        return; /* it is bound by who started it */
+    rest = *allowed;
+    rfaas_cores_remove(&rest, workers);
+    pool->was_bound = rfaas_cores_bind(&rest) == RFAAS_OK;
+}
+
+/* ---- executor -------------------------------------------------------------------- */
+
+static const char *executor_path(void)
+{
+    const char *path = getenv("RFAAS_EXECUTOR");
+    return path && path[0] ? path : RFAAS_BINDIR "/rfaas-executor";
+}
+
+/* Above those that the child uses by number, so that no dup2 hits another. */
+static int fd_lift(int fd)
+{
+    int lifted = fcntl(fd, F_DUPFD_CLOEXEC, 16);
+    close(fd);
+    return lifted;
+}
+
+static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
+{
+    char program[] = "rfaas-executor", cpus[RFAAS_CORES_TEXT] = "";
+    char manager[RFAAS_CONFIG_STRING_MAX + 16], key_file[32], count[32];
+    char cpuset[RFAAS_CORES_TEXT + 16], ready_fd[32];
+    int status = rfaas_cores_format(&share->cores, cpus, sizeof cpus);
+    if (status != RFAAS_OK)
+        return status;
+    snprintf(manager, sizeof manager, "--manager=%s", pool->config.manager_address);
+    snprintf(key_file, sizeof key_file, "--key-file=/dev/fd/%d", KEY_FD);
+    snprintf(count, sizeof count, "--cores=%d", share->count);
+    snprintf(cpuset, sizeof cpuset, "--cpuset=%s", cpus);
+    snprintf(ready_fd, sizeof ready_fd, "--ready-fd=%d", READY_FD);
+    char log_level[32], level[16];
+    for (size_t i = 0; i < rfaas_config_key_count(); i++)
+        if (strcmp(rfaas_config_key_at(i)->name, "log_level") == 0)
+            rfaas_config_format(&pool->config, i, level, sizeof level);
+    snprintf(log_level, sizeof log_level, "--log-level=%s", level);
+    char *arguments[] = {program, manager,  key_file,  count,
+                         cpuset,  ready_fd, log_level, NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, ready, READY_FD);
+    posix_spawn_file_actions_adddup2(&files, key, KEY_FD);
+    posix_spawn_file_actions_addclosefrom_np(&files, KEY_FD + 1);
+    /* A group of its own: a signal to the ranks' group must not reach it before the
+     * ranks have ended what they do there. */
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP |
+                                              POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    int error = posix_spawn(&pool->executor.pid, executor_path(), &files, &attributes,
+                            arguments, environ);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&files);
+    if (!error)
+        return RFAAS_OK;
+    pool->executor.pid = 0;
+    errno = error;
+    return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting %s: %m", executor_path());
+}
+
+/* Reads the executor's line: "ready", or why not. */
+static int await_ready(int fd)
+{
+    char line[512];
+    size_t length = 0;
+    uint64_t end = rfaas_clock_ns() + READY_SECONDS * 1000000000ull;
+    while (length < sizeof line - 1 && !memchr(line, '\n', length)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        int64_t left_ms = ((int64_t)end - (int64_t)rfaas_clock_ns()) / 1000000;
+        if (left_ms <= 0)
+            return rfaas_fail(RFAAS_ERR_NO_RESOURCES,
+                              "the executor wasn't ready within %d s", READY_SECONDS);
+        if (poll(&p, 1, (int)left_ms) < 0 && errno != EINTR)
+            return rfaas_fail(RFAAS_ERR_IO, "waiting for the executor: %m");
+        if (!p.revents)
+            continue;
+        ssize_t n = read(fd, line + length, sizeof line - 1 - length);
+        if (n <= 0)
+            return rfaas_fail(RFAAS_ERR_NO_RESOURCES,
+                              "the executor %s ended before it was ready",
+                              executor_path());
+        length += (size_t)n;
+    }
+    line[length] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    if (strcmp(line, "ready") == 0)
+        return RFAAS_OK;
+    return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "the executor: %s", line);
+}
+
+static int executor_start(MPIX_Pool pool, const struct share *share)
+{
+    char path[64];
+    int ready[2], key;
+    int status = rfaas_key_offer(&pool->key, &key, path, sizeof path);
+    if (status != RFAAS_OK)
+        return status;
+    if (pipe2(ready, O_CLOEXEC) < 0) {
+        close(key);
+        return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting an executor: pipe: %m");
+    }
+    key = fd_lift(key);
+    ready[1] = fd_lift(ready[1]);
+    status = spawn(pool, share, ready[1], key);
+    close(ready[1]);
+    close(key);
+    if (status == RFAAS_OK)
+        status = await_ready(ready[0]);
+    close(ready[0]);
+    return status;
+}
+
+int mpix_launch(MPIX_Pool pool, MPI_Comm node)
+{
+    int rank, size, status;
+    struct rfaas_cores allowed;
+    struct share share = {0};
+    MPI_Comm_rank(node, &rank);
+    MPI_Comm_size(node, &size);
+    struct rfaas_cores *bound = calloc((size_t)size, sizeof *bound);
+    status = bound ? rfaas_cores_allowed(&allowed)
+                   : rfaas_fail(RFAAS_ERR_NO_MEMORY, "starting an executor: no memory");
+    if (status == RFAAS_OK)
+        status = rfaas_cores_bound(0, &pool->unbound);
+    /* Collective calls go on whatever has failed where. */
+    MPI_Gather(&pool->unbound, sizeof *bound, MPI_BYTE, bound, sizeof *bound, MPI_BYTE,
+               0, node);
+    if (rank == 0 && status == RFAAS_OK) {
+        share_cores(&allowed, bound, size, pool->config.cores, &share);
+        status = executor_start(pool, &share);
+    }
+    free(bound);
+    MPI_Bcast(&share, sizeof share, MPI_BYTE, 0, node);
+    if (share.count > 0)
+        pool->config.cores = share.count; /* what `auto` came to */
+    if (status == RFAAS_OK && share.keep_off)
+        keep_off(pool, &allowed, &share.cores);
+    return status;
+}
+
+void mpix_launch_end(MPIX_Pool pool)
+{
+    if (pool->was_bound)
+        rfaas_cores_bind(&pool->unbound);
+    pool->was_bound = false;
+    if (pool->executor.pid == 0)
+        return;
+    kill(pool->executor.pid, SIGTERM); /* its manager may be another's, and go on */
+    /* The application's own handler may reap it first: then there is nothing to poll. */
+    int handle = (int)syscall(SYS_pidfd_open, pool->executor.pid, 0);
+    struct pollfd ended = {.fd = handle, .events = POLLIN};
+    int events = 0;
+    while (handle >= 0 && (events = poll(&ended, 1, END_SECONDS * 1000)) < 0 &&
+           errno == EINTR)
+        continue;
+    if (handle >= 0 && events == 0) {
+        rfaas_warn("the executor %d didn't end: killed", (int)pool->executor.pid);
+        kill(pool->executor.pid, SIGKILL);
+    }
+    if (handle >= 0)
+        close(handle);
+    waitpid(pool->executor.pid, NULL, 0);
+    pool->executor.pid = 0;
+}
