@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs each program of mpi_examples with two ranks, in its folder of the build tree.
+set -u
+run_mpi=$(realpath "${srcdir:-.}/tests/run-mpi.sh")
+cd mpi_examples || exit 99
+
+failed=0
+for example in [0-9][0-9]_*; do
+    case $example in *.*) continue ;; esac # objects and function libraries
+    echo "---- $example"
+    "$run_mpi" 2 "./$example"
+    status=$?
+    if [ $status != 0 ]; then
+        echo "$example: exit status $status"
+        failed=1
+    fi
+done
+exit $failed
