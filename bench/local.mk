@@ -1,0 +1,14 @@
+# bench/latency and the functions that it invokes. Built by `make`, run by hand.
+
+if WITH_MPI
+noinst_PROGRAMS += bench/latency
+noinst_DATA += bench/functions.so
+endif
+CLEANFILES += bench/functions.so
+EXTRA_DIST += bench/functions.c
+
+bench_latency_SOURCES = bench/latency.c
+bench_latency_CPPFLAGS = $(mpi_cppflags) \
+	-DBENCH_FUNCTIONS='"$(abs_top_builddir)/bench/functions.so"'
+bench_latency_LDFLAGS = $(mpi_ldflags)
+bench_latency_LDADD = $(mpi_ldadd)
