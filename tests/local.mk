@@ -60,7 +60,8 @@ unit_tests = \
 	tests/test_session_strangers \
 	tests/test_transport \
 	tests/test_transport_bounds \
-	tests/test_transport_peers
+	tests/test_transport_peers \
+	tests/test_transport_sleep
 LDADD = tests/libtest.la libclient.la libmanager.la libexecutor.la $(below_client)
 
 if WITH_CUNIT
@@ -109,6 +110,7 @@ transport_pair = \
 tests_test_transport_SOURCES = tests/test_transport.c $(transport_pair)
 tests_test_transport_bounds_SOURCES = tests/test_transport_bounds.c $(transport_pair)
 tests_test_transport_peers_SOURCES = tests/test_transport_peers.c $(transport_pair)
+tests_test_transport_sleep_SOURCES = tests/test_transport_sleep.c $(transport_pair)
 
 session_pool = \
 	tests/session_pool.c \

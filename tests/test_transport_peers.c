@@ -1,10 +1,8 @@
-/* What every transport promises when the peer lies, sleeps, or goes. */
+/* What every transport promises when the peer lies about itself, or goes. */
 #include "transport_pair.h"
 
 #include "rfaas.h"
 #include <fcntl.h>
-#include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,81 +182,6 @@ static void test_options(void)
     CHECK(rfaas_transport_find(transport->name) == transport);
 }
 
-/* ---- sleeping -------------------------------------------------------------------- */
-
-static bool readable(struct rfaas_device *device, int timeout_ms)
-{
-    struct pollfd ready = {.fd = transport->descriptor(device), .events = POLLIN};
-    return poll(&ready, 1, timeout_ms) == 1;
-}
-
-static void test_arm(void)
-{
-    struct rfaas_completion c;
-    pair_open(&pair, 4, 64, ROOM);
-    CHECK(!readable(pair.b.device, 0));
-    for (int i = 0; i < 3; i++) {
-        CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_IN_PROGRESS);
-        CHECK(!readable(pair.b.device, 0));
-        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_OK);
-        CHECK(readable(pair.b.device, 10000));
-        transport->disarm(pair.b.device);
-        CHECK(!readable(pair.b.device, 0));
-        CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_OK); /* poll first */
-        CHECK(receive(pair.b.device, &c));
-        transport->disarm(pair.b.device); /* not armed: no harm */
-    }
-    CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_IN_PROGRESS);
-    transport->disarm(pair.b.device);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_OK);
-    CHECK(receive(pair.b.device, &c));
-    pair_close(&pair);
-}
-
-enum { ROUNDS = 100000 };
-
-/* Waits a little while, a different one each time, so that the message comes at every
- * moment of the other's way to sleep. */
-static void dawdle(uint32_t round)
-{
-    for (volatile uint32_t i = 0; i < round % 97 * 8; i++)
-        continue;
-    if (round % 1024 == 0)
-        sched_yield();
-}
-
-static bool ping_pong(const struct side *side, bool first)
-{
-    struct rfaas_completion c;
-    for (uint32_t i = 0; i < ROUNDS; i++) {
-        if (first && transport->write(side->endpoint, NULL, 0, 0, 0, i) != RFAAS_OK)
-            return false;
-        if (!receive_asleep(side->device, &c) || c.immediate != i)
-            return false;
-        dawdle(i);
-        if (!first && transport->write(side->endpoint, NULL, 0, 0, 0, i) != RFAAS_OK)
-            return false;
-    }
-    return true;
-}
-
-static bool be_the_other(struct pair *p)
-{
-    return ping_pong(&p->b, false);
-}
-
-static void test_wake(void)
-{
-    pair_open(&pair, 1, 64, ROOM);
-    pid_t peer = peer_start(be_the_other, &pair);
-    bool right = ping_pong(&pair.a, true);
-    CHECK(right);
-    if (!right)
-        kill(peer, SIGKILL);
-    CHECK(peer_end(peer));
-    pair_close(&pair);
-}
-
 /* ---- beginnings and ends --------------------------------------------------------- */
 
 static void test_close_on_exec(void)
@@ -369,8 +292,6 @@ static const struct test tests[] = {
     {"what is no description of memory is refused", test_memory_blobs},
     {"what is no address of an endpoint is refused", test_endpoint_blobs},
     {"a depth that can't be had is refused", test_options},
-    {"an armed device's descriptor tells what comes, and only that", test_arm},
-    {"a sleeper is woken by each of 100,000 messages", test_wake},
     {"no descriptor passes to programs that are started", test_close_on_exec},
     {"closed endpoints leave nothing", test_reopen},
     {"a closed device leaves nothing", test_device_close},
