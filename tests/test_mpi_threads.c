@@ -287,6 +287,38 @@ static void test_all_calls(void)
     tear_down();
 }
 
+/* Pools that come and go in every thread. */
+static MPI_Comm comms[THREADS];
+
+static void *make_pools(void *arg)
+{
+    struct thread *thread = arg;
+    for (int round = 0; round < 4; round++) {
+        MPIX_Pool pool = MPIX_POOL_NULL;
+        MPIX_Lease lease = MPIX_LEASE_NULL;
+        MPIX_Function function = MPIX_FUNCTION_NULL;
+        int32_t in = 10 * thread->number + round, out = 0;
+        bool right =
+            good(MPIX_Pool_create(comms[thread->number], MPI_INFO_NULL, &pool)) &&
+            good(MPIX_Function_load(pool, functions_path(), "increment", &function)) &&
+            good(MPIX_Lease_acquire(pool, 1, MPI_INFO_NULL, &lease)) &&
+            good(MPIX_Invoke(function, &in, 1, MPI_INT32_T, &out, 1, MPI_INT32_T, 0,
+                             lease, MPI_STATUS_IGNORE)) &&
+            good(MPIX_Pool_free(&pool)) && out == in + 1;
+        thread->wrong += !right;
+    }
+    return NULL;
+}
+
+static void test_pools(void)
+{
+    for (int i = 0; i < THREADS; i++)
+        MPI_Comm_dup(MPI_COMM_SELF, &comms[i]);
+    run_threads(make_pools);
+    for (int i = 0; i < THREADS; i++)
+        MPI_Comm_free(&comms[i]);
+}
+
 /* ---- one thread for all ---------------------------------------------------------- */
 
 static _Atomic bool computing;
@@ -344,6 +376,7 @@ static const struct test serialized[] = {
     {NULL, NULL},
 };
 static const struct test multiple[] = {
+    {"threads make pools at once", test_pools},
     {"threads invoke at once", test_invoke},
     {"threads invoke as fast as they can", test_hammer},
     {"threads wait at once", test_wait_long},

@@ -11,8 +11,8 @@
 /* Pools that are left when MPI is finalized are freed then, by an attribute of
  * MPI_COMM_SELF: its delete function is the first thing that MPI_Finalize calls. */
 static int finalize_key = MPI_KEYVAL_INVALID;
-static MPIX_Pool pools; /* of this process; creation and freeing are collective calls,
-                           which the user orders */
+static pthread_mutex_t pools_mutex = PTHREAD_MUTEX_INITIALIZER;
+static MPIX_Pool pools; /* of this process */
 
 static int on_finalize(MPI_Comm comm, int key, void *value, void *state)
 {
@@ -29,13 +29,35 @@ static int on_finalize(MPI_Comm comm, int key, void *value, void *state)
 
 static int finalize_hook(void)
 {
-    if (finalize_key != MPI_KEYVAL_INVALID)
-        return MPI_SUCCESS;
-    int code =
-        MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, on_finalize, &finalize_key, NULL);
-    if (code == MPI_SUCCESS)
-        code = MPI_Comm_set_attr(MPI_COMM_SELF, finalize_key, NULL);
+    int code = MPI_SUCCESS;
+    pthread_mutex_lock(&pools_mutex);
+    if (finalize_key == MPI_KEYVAL_INVALID) {
+        code = MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, on_finalize, &finalize_key,
+                                      NULL);
+        if (code == MPI_SUCCESS)
+            code = MPI_Comm_set_attr(MPI_COMM_SELF, finalize_key, NULL);
+    }
+    pthread_mutex_unlock(&pools_mutex);
     return code;
+}
+
+static void pools_add(MPIX_Pool pool)
+{
+    pthread_mutex_lock(&pools_mutex);
+    pool->next_pool = pools;
+    pools = pool;
+    pthread_mutex_unlock(&pools_mutex);
+}
+
+static void pools_remove(MPIX_Pool pool)
+{
+    pthread_mutex_lock(&pools_mutex);
+    for (MPIX_Pool *other = &pools; *other; other = &(*other)->next_pool)
+        if (*other == pool) {
+            *other = pool->next_pool;
+            break;
+        }
+    pthread_mutex_unlock(&pools_mutex);
 }
 
 /* ---- creating -------------------------------------------------------------------- */
@@ -231,8 +253,7 @@ MPIX_DEFINE(Pool_create, (MPI_Comm comm, MPI_Info info, MPIX_Pool *pool))
         tear_down(p);
         return mpix_raise(comm, code);
     }
-    p->next_pool = pools;
-    pools = p;
+    pools_add(p);
     *pool = p;
     return MPI_SUCCESS;
 }
@@ -244,11 +265,7 @@ MPIX_DEFINE(Pool_free, (MPIX_Pool * pool))
     if (!pool || !*pool)
         return mpix_refuse(NULL, MPI_ERR_ARG, "MPIX_Pool_free: the pool is null");
     MPIX_Pool p = *pool;
-    for (MPIX_Pool *other = &pools; *other; other = &(*other)->next_pool)
-        if (*other == p) {
-            *other = p->next_pool;
-            break;
-        }
+    pools_remove(p);
     for (struct mpix_lease *lease = p->leases; lease; lease = lease->next)
         rfaas_lease_release(mpix_lease_take(lease));
     mpix_acquisitions_poll(p);

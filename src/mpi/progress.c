@@ -17,6 +17,8 @@ enum {
     SELF_TEST_SECONDS = 2,
 };
 
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER; /* or stopping */
+
 static struct {
     pthread_mutex_t mutex; /* of `pools` */
     MPIX_Pool pools;
@@ -220,28 +222,29 @@ static int start(void)
 
 int mpix_progress_add(MPIX_Pool pool)
 {
-    if (!progress.pools) {
-        int status = start();
-        if (status != RFAAS_OK)
-            return status;
+    pthread_mutex_lock(&starting);
+    int status = progress.pools ? RFAAS_OK : start();
+    if (status == RFAAS_OK) {
+        pthread_mutex_lock(&progress.mutex);
+        pool->next = progress.pools;
+        progress.pools = pool;
+        pthread_mutex_unlock(&progress.mutex);
     }
-    pthread_mutex_lock(&progress.mutex);
-    pool->next = progress.pools;
-    progress.pools = pool;
-    pthread_mutex_unlock(&progress.mutex);
-    return RFAAS_OK;
+    pthread_mutex_unlock(&starting);
+    return status;
 }
 
 void mpix_progress_remove(MPIX_Pool pool)
 {
+    pthread_mutex_lock(&starting);
     pthread_mutex_lock(&progress.mutex);
     for (MPIX_Pool *p = &progress.pools; *p; p = &(*p)->next)
         if (*p == pool) {
             *p = pool->next;
             break;
         }
-    bool last = !progress.pools;
     pthread_mutex_unlock(&progress.mutex);
-    if (last)
+    if (!progress.pools)
         stop();
+    pthread_mutex_unlock(&starting);
 }
