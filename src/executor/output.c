@@ -6,7 +6,8 @@
 
 enum { ALIGNMENT = 64 };
 
-/* What fills the bytes between a buffer and the guard. */
+/* What fills the last ALIGNMENT bytes before the guard: those of it that lie behind the
+ * buffer have to stay. */
 static const unsigned char PATTERN[ALIGNMENT] =
     "\xa5\x5a\xc3\x3c\x96\x69\xf0\x0f\xa5\x5a\xc3\x3c\x96\x69\xf0\x0f"
     "\xa5\x5a\xc3\x3c\x96\x69\xf0\x0f\xa5\x5a\xc3\x3c\x96\x69\xf0\x0f"
@@ -53,14 +54,15 @@ void *rfaas_output_prepare(struct rfaas_output *output, size_t capacity)
     size_t room = (capacity + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     output->start = guard(output) - room;
     output->capacity = capacity;
-    memcpy(output->start + capacity, PATTERN, room - capacity);
+    memcpy(guard(output) - ALIGNMENT, PATTERN, ALIGNMENT);
     return output->start;
 }
 
 bool rfaas_output_intact(const struct rfaas_output *output)
 {
     const unsigned char *end = output->start + output->capacity;
-    return memcmp(end, PATTERN, (size_t)(guard(output) - end)) == 0;
+    size_t behind = (size_t)(guard(output) - end);
+    return memcmp(end, PATTERN + ALIGNMENT - behind, behind) == 0;
 }
 
 bool rfaas_output_guards(const struct rfaas_output *output, const void *address)
