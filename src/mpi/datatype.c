@@ -134,9 +134,10 @@ int mpix_shape(const void *buffer, MPI_Count count, MPI_Datatype type, MPI_Comm 
     else if (MPI_Type_size_x(type, &shape->type_size) != MPI_SUCCESS ||
              shape->type_size < 0)
         return MPI_ERR_TYPE;
-    if (count > 0 && shape->type_size > PTRDIFF_MAX / count)
+    ptrdiff_t bytes;
+    if (__builtin_mul_overflow(count, shape->type_size, &bytes))
         return MPI_ERR_COUNT;
-    shape->bytes = (size_t)(count * shape->type_size);
+    shape->bytes = (size_t)bytes;
     if (shape->bytes == 0) {
         shape->contiguous = true;
         return MPI_SUCCESS;

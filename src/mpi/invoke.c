@@ -6,9 +6,14 @@
 #include <stdlib.h>
 
 /* One invocation. It has two owners: its request, until on_free, and what runs, until
- * that has ended. MPI_Request_free of MPICH calls on_free while it runs. */
+ * that has ended. MPI_Request_free of MPICH calls on_free while it runs. It is sent
+ * before its request is made, because it is on its way meanwhile: whichever is later,
+ * its end or its request, completes the request. */
+enum { INVOCATION_HAS_REQUEST = 1, INVOCATION_HAS_ENDED = 2 };
+
 struct invocation {
     _Atomic int owners;
+    _Atomic int reached; /* what of the above */
     MPIX_Pool pool;
     MPI_Request request;
     rfaas_request *inner; /* NULL once it is over */
@@ -104,9 +109,18 @@ static int check(MPIX_Function function, const void *inbuf, MPI_Count incount,
 
 static void packed_free(struct invocation *i)
 {
-    rfaas_free(i->pool->session, i->packed_in);
-    rfaas_free(i->pool->session, i->packed_out);
+    if (i->packed_in)
+        rfaas_free(i->pool->session, i->packed_in);
+    if (i->packed_out)
+        rfaas_free(i->pool->session, i->packed_out);
     i->packed_in = i->packed_out = NULL;
+}
+
+/* For a call of the library that has just failed, or not. */
+static int outcome(int status)
+{
+    return status == RFAAS_OK ? MPI_SUCCESS
+                              : mpix_error_code(status, rfaas_last_error());
 }
 
 /* Memory for data that have to be packed. */
@@ -122,7 +136,7 @@ static int packed_create(struct invocation *i, const struct mpix_shape *in,
     }
     if (status == RFAAS_OK && !i->out.contiguous)
         status = rfaas_alloc(i->pool->session, i->out.bytes, &i->packed_out);
-    return mpix_error_code(status, rfaas_last_error());
+    return outcome(status);
 }
 
 static int begin(MPIX_Function function, const void *inbuf, void *outbuf, int worker,
@@ -136,17 +150,16 @@ static int begin(MPIX_Function function, const void *inbuf, void *outbuf, int wo
                                    i->packed_in ? i->packed_in : inbuf, a->in.bytes,
                                    i->packed_out ? i->packed_out : outbuf, a->out.bytes,
                                    done, i, &i->inner);
-    return mpix_error_code(status, rfaas_last_error());
+    return outcome(status);
 }
 
-/* Takes over what has become of it. */
-static void conclude(struct invocation *i, const struct rfaas_result *result,
-                     const char *text)
+/* Takes over what has become of it; `code` says how it failed. */
+static void conclude(struct invocation *i, const struct rfaas_result *result, int code)
 {
     i->source = result->worker >= 0 ? result->worker : MPI_UNDEFINED;
     i->tag = result->function_status;
     i->bytes = result->out_size;
-    i->code = mpix_error_code(result->status, text);
+    i->code = code;
     if (i->packed_out && i->code == MPI_SUCCESS)
         i->code =
             mpix_unpack(&i->out, i->packed_out, i->bytes, i->outbuf, i->pool->comm);
@@ -218,9 +231,18 @@ static int on_free(void *state)
     return MPI_SUCCESS;
 }
 
-/* What runs has ended. */
-static int complete(struct invocation *i)
+/* Completes the request when it exists and what runs has ended. */
+static int reach(struct invocation *i, int what)
 {
+    int reached;
+    if (mpix_multiple) { /* what led there happens before the other completes it */
+        reached = atomic_fetch_or_explicit(&i->reached, what, memory_order_acq_rel);
+    } else {
+        reached = atomic_load_explicit(&i->reached, memory_order_relaxed);
+        atomic_store_explicit(&i->reached, reached | what, memory_order_relaxed);
+    }
+    if ((reached | what) != (INVOCATION_HAS_REQUEST | INVOCATION_HAS_ENDED))
+        return MPI_SUCCESS;
     int code = MPI_Grequest_complete(i->request);
     owner_leaves(i);
     return code;
@@ -233,28 +255,31 @@ static int on_cancel(void *state, int completed)
         return MPI_SUCCESS; /* too late: it ends as it does */
     struct rfaas_result nothing = {.worker = -1};
     i->cancelled = true;
-    conclude(i, &nothing, "");
-    return complete(i);
+    conclude(i, &nothing, MPI_SUCCESS);
+    return reach(i, INVOCATION_HAS_ENDED);
 }
 
 static void on_done(rfaas_request *inner, void *arg)
 {
     struct invocation *i = arg;
-    conclude(i, rfaas_request_result(inner), rfaas_request_text(inner));
+    const struct rfaas_result *result = rfaas_request_result(inner);
+    conclude(i, result,
+             result->status == RFAAS_OK
+                 ? MPI_SUCCESS
+                 : mpix_error_code(result->status, rfaas_request_text(inner)));
     rfaas_request_free(&i->inner);
-    complete(i);
+    reach(i, INVOCATION_HAS_ENDED);
 }
 
-/* Gets rid of the request of an invocation that didn't start; frees it, too. */
-static void unwind(struct invocation *i)
+/* Waits for an invocation whose request couldn't be made: until it has ended, the
+ * worker writes to the user's memory. */
+static void see_off(struct invocation *i)
 {
-    MPI_Request request = i->request;
-    i->code = MPI_SUCCESS;
-    if (!i->out.contiguous)
-        MPI_Type_free(&i->out.type);
-    packed_free(i);
-    complete(i);
-    MPI_Request_free(&request);
+    /* Acquire: see reach. */
+    while (!(atomic_load_explicit(&i->reached, memory_order_acquire) &
+             INVOCATION_HAS_ENDED))
+        mpix_progress_poll();
+    invocation_recycle(i);
 }
 
 MPIX_DEFINE(Iinvoke,
@@ -274,18 +299,18 @@ MPIX_DEFINE(Iinvoke,
         return mpix_raise_in(a.pool, MPI_ERR_NO_MEM);
     code = prepare(i, &a, outbuf);
     if (code == MPI_SUCCESS)
-        code = mpix_request_start(on_query, on_free, on_cancel, i, &i->request);
+        code = begin(function, inbuf, outbuf, worker, lease, &a, i, on_done);
     if (code != MPI_SUCCESS) {
         discard(i);
         return mpix_raise_in(a.pool, code);
     }
-    MPI_Request started = i->request; /* the invocation may end, and go, at once */
-    code = begin(function, inbuf, outbuf, worker, lease, &a, i, on_done);
+    code = mpix_request_start(on_query, on_free, on_cancel, i, &i->request);
     if (code != MPI_SUCCESS) {
-        unwind(i);
+        see_off(i);
         return mpix_raise_in(a.pool, code);
     }
-    *request = started;
+    *request = i->request;
+    reach(i, INVOCATION_HAS_REQUEST);
     return MPI_SUCCESS;
 }
 
@@ -328,8 +353,7 @@ MPIX_DEFINE(Invoke,
         return mpix_raise_in(a.pool, code);
     }
     struct rfaas_result result;
-    await(i, &result);
-    conclude(i, &result, rfaas_last_error());
+    conclude(i, &result, outcome(await(i, &result)));
     if (status != MPI_STATUS_IGNORE)
         status_fill(i, status);
     code = i->code;
