@@ -45,6 +45,8 @@ libcontrol_la_SOURCES = \
 	src/control/address.h \
 	src/control/connection.c \
 	src/control/connection.h \
+	src/control/dial.c \
+	src/control/dial.h \
 	src/control/handshake.c \
 	src/control/handshake.h \
 	src/control/inbox.c \

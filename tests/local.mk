@@ -41,6 +41,7 @@ unit_tests = \
 	tests/test_connection \
 	tests/test_control \
 	tests/test_descriptors \
+	tests/test_dial \
 	tests/test_handshake \
 	tests/test_keys \
 	tests/test_lease_ends \
@@ -87,6 +88,7 @@ control_peers = \
 tests_test_connection_SOURCES = tests/test_connection.c $(control_peers)
 tests_test_control_SOURCES = tests/test_control.c $(control_peers)
 tests_test_descriptors_SOURCES = tests/test_descriptors.c $(control_peers)
+tests_test_dial_SOURCES = tests/test_dial.c $(control_peers)
 tests_test_handshake_SOURCES = tests/test_handshake.c $(control_peers)
 tests_test_keys_SOURCES = tests/test_keys.c $(control_peers)
 tests_test_listener_SOURCES = tests/test_listener.c $(control_peers)

@@ -1,5 +1,7 @@
 #include "manager_peers.h"
 
+#include "control/dial.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>

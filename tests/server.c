@@ -2,6 +2,7 @@
 #include "server.h"
 #include "base/error.h"
 #include "control/address.h"
+#include "control/dial.h"
 #include "test.h"
 #include <errno.h>
 #include <poll.h>

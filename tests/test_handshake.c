@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "control/dial.h"
 #include "server.h"
 #include "test.h"
 #include "wire.h"

@@ -2,6 +2,8 @@
  * and the manager goes on. */
 #include "manager_peers.h"
 
+#include "control/dial.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>

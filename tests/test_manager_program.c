@@ -1,6 +1,6 @@
 /* The program rfaas-manager: $RFAAS_MANAGER, else ./rfaas-manager. */
 #include "control/address.h"
-#include "control/handshake.h"
+#include "control/dial.h"
 #include "rfaas.h"
 #include "test.h"
 

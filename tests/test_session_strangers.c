@@ -2,7 +2,7 @@
 #include "session_pool.h"
 
 #include "control/address.h"
-#include "control/handshake.h"
+#include "control/dial.h"
 #include "manager/server.h"
 #include <errno.h>
 #include <poll.h>

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "control/dial.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

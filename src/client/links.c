@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "control/dial.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

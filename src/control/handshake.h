@@ -35,17 +35,6 @@ int rfaas_key_write(const char *path, const struct rfaas_key *key);
 RFAAS_PRIVATE_API int rfaas_key_offer(const struct rfaas_key *key, int *fd, char *path,
                                       size_t size);
 
-/* Connects to `address` and proves itself; blocks for RFAAS_HANDSHAKE_TIMEOUT_MS at
- * most. With key NULL the key file that the server names is used, if the server is
- * of the same user. On success the stream takes messages of message_max bytes.
- * `used`, if not NULL, gets the key. Errors: RFAAS_ERR_MANAGER (nobody there, `what`
- * names it in the text), RFAAS_ERR_REFUSED, RFAAS_ERR_TIMEOUT, RFAAS_ERR_PROTOCOL. */
-RFAAS_PRIVATE_API int rfaas_connect(const char *address, const char *what,
-                                    const struct rfaas_key *key, Rfaas__Role role,
-                                    const char *name, size_t message_max,
-                                    struct rfaas_key *used,
-                                    struct rfaas_stream **stream);
-
 /* The server's part, as a state machine fed by its event loop: start it with
  * rfaas_handshake_begin (queues the Challenge), give it each message; RFAAS_OK: peer
  * has proved itself (Welcome is queued); RFAAS_IN_PROGRESS; RFAAS_ERR_REFUSED (Refused
@@ -61,5 +50,29 @@ int rfaas_handshake_begin(struct rfaas_handshake *handshake,
                           struct rfaas_stream *stream);
 int rfaas_handshake_answer(struct rfaas_handshake *handshake,
                            const Rfaas__Message *message, struct rfaas_stream *stream);
+
+/* Who connects, and to whom. What it points to has to live until that is over. */
+struct rfaas_introduction {
+    const char *address, *what; /* of the server, for texts: "manager" */
+    /* NULL: the one in the file that the server names, if it is of the same user. */
+    const struct rfaas_key *key;
+    Rfaas__Role role;
+    const char *name;
+};
+
+/* The client's part, likewise: give it each message. RFAAS_IN_PROGRESS: another has to
+ * come, perhaps Hello is queued; RFAAS_OK: the server has proved itself too;
+ * RFAAS_ERR_REFUSED; RFAAS_ERR_PROTOCOL. */
+struct rfaas_greeting {
+    struct rfaas_introduction who;
+    bool introduced;      /* Hello is queued, Welcome has to come */
+    struct rfaas_key key; /* that is used, when OK */
+    unsigned char nonce[RFAAS_NONCE_SIZE];
+    unsigned char server_nonce[RFAAS_NONCE_SIZE];
+};
+void rfaas_greeting_begin(struct rfaas_greeting *greeting,
+                          const struct rfaas_introduction *who);
+int rfaas_greeting_answer(struct rfaas_greeting *greeting,
+                          const Rfaas__Message *message, struct rfaas_stream *stream);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "control/dial.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
