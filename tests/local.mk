@@ -58,6 +58,7 @@ unit_tests = \
 	tests/test_session_leases \
 	tests/test_session_many \
 	tests/test_session_starting \
+	tests/test_session_stopped \
 	tests/test_session_strangers \
 	tests/test_transport \
 	tests/test_transport_bounds \
@@ -124,6 +125,7 @@ tests_test_session_killed_SOURCES = tests/test_session_killed.c $(session_pool)
 tests_test_session_leases_SOURCES = tests/test_session_leases.c $(session_pool)
 tests_test_session_many_SOURCES = tests/test_session_many.c $(session_pool)
 tests_test_session_starting_SOURCES = tests/test_session_starting.c $(session_pool)
+tests_test_session_stopped_SOURCES = tests/test_session_stopped.c $(session_pool)
 tests_test_session_strangers_SOURCES = tests/test_session_strangers.c $(session_pool)
 
 # ---- functions that the tests invoke: one library. Some of them misbehave on purpose,

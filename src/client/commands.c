@@ -188,8 +188,8 @@ static void connect_run(struct rfaas_control *control, struct command *command)
         Rfaas__Message message = RFAAS__MESSAGE__INIT;
         message.body_case = RFAAS__MESSAGE__BODY_WORKER_CONNECT;
         message.worker_connect = &body;
-        rfaas_connection_send(record->workers[c->worker].link->connection, &message,
-                              c->endpoint.fds, c->endpoint.fd_count);
+        link_send(record->workers[c->worker].link, &message, c->endpoint.fds,
+                  c->endpoint.fd_count);
     }
     for (int i = 0; i < c->endpoint.fd_count; i++)
         close(c->endpoint.fds[i]);
@@ -300,7 +300,7 @@ static void memory_remove_run(struct rfaas_control *control, struct command *com
     message.memory_remove = &body;
     struct link *link;
     LL_FOREACH(control->links, link)
-        rfaas_connection_send(link->connection, &message, NULL, 0);
+        link_send(link, &message, NULL, 0);
 }
 
 int control_remove_memory(struct rfaas_control *control, uint32_t key)
@@ -411,7 +411,8 @@ static void usage_run(struct rfaas_control *control, struct command *command)
     struct link *before = NULL;
     for (unsigned i = 0; record && i < record->worker_count; i++) {
         struct link *link = record->workers[i].link;
-        if (!link || link == before) /* workers of one executor are neighbours */
+        /* One that is connecting has run nothing; workers of one are neighbours. */
+        if (!link || !link->connection || link == before)
             continue;
         before = link;
         body.lease = record->id;
@@ -421,7 +422,7 @@ static void usage_run(struct rfaas_control *control, struct command *command)
         if (call)
             call->answers++;
         pthread_mutex_unlock(&control->lock);
-        rfaas_connection_send(link->connection, &message, NULL, 0);
+        link_send(link, &message, NULL, 0);
     }
     control_answer(control, c->call, RFAAS_OK, 0, 0); /* the one it began with */
 }

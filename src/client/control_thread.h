@@ -24,11 +24,13 @@ struct call {
     UT_hash_handle hh;
 };
 
-/* An executor that has workers of ours. */
+/* An executor that has workers of ours, or shall have. */
 struct link {
     struct rfaas_control *control;
     char address[RFAAS_ADDRESS_MAX];
-    struct rfaas_connection *connection;
+    char node[80];                       /* for texts */
+    struct rfaas_dial *dial;             /* NULL: connected */
+    struct rfaas_connection *connection; /* NULL: connecting */
     struct link *next;
 };
 
@@ -126,6 +128,8 @@ void record_granted(struct record *record, const Rfaas__LeaseGrant *grant);
 void record_ended(struct record *record, int status, const char *text);
 void record_free(struct record *record);
 void record_request(struct rfaas_control *control, struct record *record);
+/* Has the executor start the workers that the lease has there, if any. */
+void record_open(const struct record *record, struct link *link);
 struct record *record_by_id(struct rfaas_control *control, uint64_t id);
 void record_renew(struct record *record);
 /* The process of a worker has ended, or never was. */
@@ -135,8 +139,15 @@ void worker_gone(struct remote_worker *worker, int status, const char *text,
 void worker_orphaned(struct remote_worker *worker);
 
 /* links.c */
-struct link *link_open(struct rfaas_control *control, const char *address);
+/* The executor at `address`, called if need be; NULL: no memory for it. Workers there
+ * are gone if it can't be had. */
+struct link *link_open(struct rfaas_control *control, const char *address,
+                       const char *node);
 void link_free(struct link *link);
+/* Sends nothing while it is connecting: once connected, the executor is told all that
+ * holds by then. */
+void link_send(struct link *link, const Rfaas__Message *message, const int fds[],
+               int fd_count);
 void link_introduce_memory(struct link *link, const struct offered_memory *memory);
 void link_introduce_function(struct link *link,
                              const struct offered_function *function);

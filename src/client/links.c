@@ -13,6 +13,13 @@
 
 /* ---- telling --------------------------------------------------------------------- */
 
+void link_send(struct link *link, const Rfaas__Message *message, const int fds[],
+               int fd_count)
+{
+    if (link->connection)
+        rfaas_connection_send(link->connection, message, fds, fd_count);
+}
+
 void link_introduce_memory(struct link *link, const struct offered_memory *memory)
 {
     Rfaas__MemoryAdd body = RFAAS__MEMORY_ADD__INIT;
@@ -22,8 +29,7 @@ void link_introduce_memory(struct link *link, const struct offered_memory *memor
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_MEMORY_ADD;
     message.memory_add = &body;
-    rfaas_connection_send(link->connection, &message, memory->blob.fds,
-                          memory->blob.fd_count);
+    link_send(link, &message, memory->blob.fds, memory->blob.fd_count);
 }
 
 void link_introduce_function(struct link *link, const struct offered_function *function)
@@ -37,7 +43,7 @@ void link_introduce_function(struct link *link, const struct offered_function *f
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_FUNCTION_ADD;
     message.function_add = &body;
-    rfaas_connection_send(link->connection, &message, NULL, 0);
+    link_send(link, &message, NULL, 0);
 }
 
 /* ---- hearing --------------------------------------------------------------------- */
@@ -56,7 +62,7 @@ static void on_library_wanted(struct link *link, const Rfaas__LibraryWanted *bod
         Rfaas__Message message = RFAAS__MESSAGE__INIT;
         message.body_case = RFAAS__MESSAGE__BODY_LIBRARY_BYTES;
         message.library_bytes = &bytes;
-        rfaas_connection_send(link->connection, &message, NULL, 0);
+        link_send(link, &message, NULL, 0);
         return;
     }
 }
@@ -213,35 +219,85 @@ static const struct rfaas_connection_calls executor_calls = {
     .closed = on_closed,
 };
 
-/* The connection to the executor at `address`, made if need be; NULL: can't be had. */
-struct link *link_open(struct rfaas_control *control, const char *address)
+/* There is no connection, for the reason in rfaas_last_error: so no worker there has
+ * ever been, and none will be. */
+static void link_fail(struct link *link)
+{
+    char text[CONTROL_TEXT_MAX];
+    snprintf(text, sizeof text, "executor on %s: %s", link->node, rfaas_last_error());
+    rfaas_warn("%s", text);
+    struct record *record, *next;
+    HASH_ITER(hh, link->control->records, record, next)
+        for (unsigned i = 0; i < record->worker_count; i++) {
+            struct remote_worker *worker = &record->workers[i];
+            if (worker->link != link)
+                continue;
+            worker->link = NULL;
+            worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+        }
+    link_free(link);
+}
+
+/* Tells the executor all that it has to know by now. */
+static void link_catch_up(struct link *link)
+{
+    struct offered_memory *memory;
+    LL_FOREACH(link->control->memories, memory)
+        link_introduce_memory(link, memory);
+    struct offered_function *function;
+    LL_FOREACH(link->control->functions, function)
+        link_introduce_function(link, function);
+    struct record *record, *next;
+    HASH_ITER(hh, link->control->records, record, next)
+        record_open(record, link);
+}
+
+static void on_dialled(int status, struct rfaas_stream *stream, void *arg)
+{
+    struct link *link = arg;
+    char name[RFAAS_ADDRESS_MAX + 16];
+    snprintf(name, sizeof name, "executor %s", link->address);
+    if (status == RFAAS_OK) {
+        status = rfaas_connection_new(link->control->base, stream, name,
+                                      &executor_calls, link, &link->connection);
+        if (status != RFAAS_OK)
+            rfaas_stream_free(stream);
+    }
+    if (status != RFAAS_OK) {
+        link_fail(link);
+        return;
+    }
+    rfaas_dial_free(link->dial);
+    link->dial = NULL;
+    link_catch_up(link);
+}
+
+struct link *link_open(struct rfaas_control *control, const char *address,
+                       const char *node)
 {
     struct link *link;
     LL_FOREACH(control->links, link)
         if (strcmp(link->address, address) == 0)
             return link;
-    char name[RFAAS_ADDRESS_MAX + 16];
-    snprintf(name, sizeof name, "executor %s", address);
-    struct rfaas_stream *stream;
-    if (rfaas_connect(address, "executor", &control->key, RFAAS__ROLE__ROLE_CLIENT,
-                      control->name, RFAAS_MESSAGE_MAX, NULL, &stream) != RFAAS_OK)
-        return NULL;
     link = calloc(1, sizeof *link);
-    if (!link || rfaas_connection_new(control->base, stream, name, &executor_calls,
-                                      link, &link->connection) != RFAAS_OK) {
-        free(link);
-        rfaas_stream_free(stream);
+    if (!link) {
+        rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory");
         return NULL;
     }
     link->control = control;
     snprintf(link->address, sizeof link->address, "%s", address);
+    snprintf(link->node, sizeof link->node, "%s", node);
+    const struct rfaas_introduction who = {.address = link->address,
+                                           .what = "executor",
+                                           .key = &control->key,
+                                           .role = RFAAS__ROLE__ROLE_CLIENT,
+                                           .name = control->name};
+    if (rfaas_dial_new(control->base, &who, RFAAS_MESSAGE_MAX, on_dialled, link,
+                       &link->dial) != RFAAS_OK) {
+        free(link);
+        return NULL;
+    }
     LL_APPEND(control->links, link);
-    struct offered_memory *memory;
-    LL_FOREACH(control->memories, memory)
-        link_introduce_memory(link, memory);
-    struct offered_function *function;
-    LL_FOREACH(control->functions, function)
-        link_introduce_function(link, function);
     return link;
 }
 
@@ -254,6 +310,7 @@ void link_free(struct link *link)
         for (unsigned i = 0; i < record->worker_count; i++)
             if (record->workers[i].link == link)
                 worker_orphaned(&record->workers[i]);
+    rfaas_dial_free(link->dial);
     rfaas_connection_free(link->connection);
     free(link);
 }

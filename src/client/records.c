@@ -59,9 +59,14 @@ void record_request(struct rfaas_control *control, struct record *record)
     rfaas_connection_send(control->manager, &message, NULL, 0);
 }
 
-static void send_open(const struct record *record, struct link *link, unsigned first)
+void record_open(const struct record *record, struct link *link)
 {
     const struct lease_terms *terms = &record->terms;
+    unsigned first = 0; /* workers of one executor are neighbours */
+    while (first < record->worker_count && record->workers[first].link != link)
+        first++;
+    if (first == record->worker_count || record->ended)
+        return;
     Rfaas__LeaseOpen body = RFAAS__LEASE_OPEN__INIT;
     body.lease = record->id;
     body.token = record->token;
@@ -76,7 +81,7 @@ static void send_open(const struct record *record, struct link *link, unsigned f
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_LEASE_OPEN;
     message.lease_open = &body;
-    rfaas_connection_send(link->connection, &message, NULL, 0);
+    link_send(link, &message, NULL, 0);
 }
 
 static unsigned workers_in(const Rfaas__LeaseGrant *grant)
@@ -90,7 +95,7 @@ static unsigned workers_in(const Rfaas__LeaseGrant *grant)
 static void part_open(struct record *record, const Rfaas__LeasePart *part,
                       unsigned first)
 {
-    struct link *link = link_open(record->control, part->address);
+    struct link *link = link_open(record->control, part->address, part->node);
     char text[CONTROL_TEXT_MAX];
     if (!link)
         snprintf(text, sizeof text, "executor on %s: %s", part->node,
@@ -101,7 +106,7 @@ static void part_open(struct record *record, const Rfaas__LeasePart *part,
             worker_gone(&record->workers[i], RFAAS_ERR_WORKER_LOST, text, 0, false);
     }
     if (link)
-        send_open(record, link, first);
+        record_open(record, link);
 }
 
 static void on_renewal(evutil_socket_t fd, short what, void *arg);
