@@ -241,8 +241,10 @@ static void test_forever_beside_others(void)
 
 /* ---- it leaves a child ----------------------------------------------------------- */
 
-/* It ends with the worker's process, be that at the lease's end or before. */
-static void check_child(const char *name, bool crash)
+enum worker_end { LEASE_RELEASED, WORKER_CRASHED, WORKER_KILLED };
+
+/* It stays as long as the worker's process, however that ends. */
+static void check_child(const char *name, enum worker_end end)
 {
     int32_t child = 0;
     rfaas_request *request;
@@ -250,12 +252,14 @@ static void check_child(const char *name, bool crash)
     CHECK_OK(rfaas_invoke(lease, 0, function_of(name), NULL, 0, &child, sizeof child,
                           &request));
     CHECK_OK(rfaas_wait(&request, NULL));
-    CHECK_FATAL(child > 1 && !process_ends(child, 0));
     CHECK(increments(increment, lease, 0, 5));
-    if (crash) {
+    CHECK_FATAL(child > 1 && !process_ends(child, 0));
+    if (end == WORKER_CRASHED) {
         CHECK_OK(
             rfaas_invoke(lease, 0, function_of("crash"), NULL, 0, NULL, 0, &request));
         CHECK_STATUS(rfaas_wait(&request, NULL), RFAAS_ERR_FUNCTION, "crash");
+    } else if (end == WORKER_KILLED) {
+        CHECK_EQUAL(kill(worker_pid(lease, 0), SIGKILL), 0);
     } else {
         rfaas_lease_release(lease);
     }
@@ -265,10 +269,12 @@ static void check_child(const char *name, bool crash)
 
 static void test_children(void)
 {
-    check_child("forks", false);
-    check_child("forks", true);
-    check_child("spawns", false);
-    check_child("spawns", true);
+    static const char *const names[] = {"forks", "forks_in_thread", "spawns", "shells"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        check_child(names[i], LEASE_RELEASED);
+        check_child(names[i], WORKER_CRASHED);
+        check_child(names[i], WORKER_KILLED);
+    }
 }
 
 /* ---- again and again ------------------------------------------------------------- */

@@ -182,13 +182,13 @@ static void test_kill_executor(void)
 }
 
 /* Nobody is left who knows of it. */
-static void test_kill_executor_of_forked(void)
+static void check_child_of_killed_executor(const char *name)
 {
     int32_t child = 0;
     rfaas_request *request;
     pool_begin(1);
     rfaas_lease *lease = lease_of(1, NULL);
-    CHECK_OK(rfaas_invoke(lease, 0, function_of("forks"), NULL, 0, &child, sizeof child,
+    CHECK_OK(rfaas_invoke(lease, 0, function_of(name), NULL, 0, &child, sizeof child,
                           &request));
     CHECK_OK(rfaas_wait(&request, NULL));
     CHECK_FATAL(child > 1 && !process_ends(child, 0));
@@ -200,6 +200,13 @@ static void test_kill_executor_of_forked(void)
                 COUNT);
     CHECK(process_ends(child, LOSS_SECONDS));
     pool_end();
+}
+
+static void test_kill_executor_of_children(void)
+{
+    check_child_of_killed_executor("forks");
+    check_child_of_killed_executor("spawns");
+    check_child_of_killed_executor("shells");
 }
 
 /* One of two: what the other's worker does comes right. */
@@ -355,8 +362,8 @@ static const struct test tests[] = {
     {"two deaths that the client didn't see make nothing run twice",
      test_two_deaths_unseen},
     {"an executor that is killed", test_kill_executor},
-    {"an executor that is killed takes a function's child along",
-     test_kill_executor_of_forked},
+    {"an executor that is killed takes a function's children along",
+     test_kill_executor_of_children},
     {"one of two executors that is killed", test_kill_one_executor},
     {"an executor that is stopped during a release", test_stop_executor},
     {"a manager that stops", test_stop_manager},

@@ -26,6 +26,7 @@ struct hosted_worker {
     struct hosted_lease *lease;
     unsigned number; /* within the lease's part here */
     pid_t pid;       /* 0: no process */
+    int leash;       /* of the process; when it closes, the kernel kills the group */
     struct rfaas_connection *connection;
     struct rfaas_worker_page *page;
     int *cores; /* indices into executor.load that it occupies */

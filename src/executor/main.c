@@ -6,7 +6,6 @@
 #include "executor/worker.h"
 #include <errno.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,25 +59,10 @@ static bool die_with(pid_t parent)
     return getppid() == parent;
 }
 
-/* What a function forks doesn't outlive the worker, not even when nobody is left who
- * could end it. */
-static pid_t forking;
-
-static void before_fork(void)
-{
-    forking = getpid();
-}
-
-static void after_fork(void)
-{
-    if (!die_with(forking))
-        _exit(1);
-}
-
 /* This program as a worker; dies with the executor whose pid is given. */
 static int worker_main(const char *parent)
 {
-    if (!die_with(atoi(parent)) || pthread_atfork(before_fork, NULL, after_fork) != 0)
+    if (!die_with(atoi(parent)))
         return 1;
     prctl(PR_SET_NAME, "rfaas-worker");
     return rfaas_worker_main();

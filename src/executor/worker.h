@@ -1,5 +1,5 @@
 /* A worker: the process that runs functions. Started by the executor, whose own
- * program it is, with two descriptors. */
+ * program it is, with three descriptors. */
 #ifndef RFAAS_EXECUTOR_WORKER_H
 #define RFAAS_EXECUTOR_WORKER_H
 
@@ -9,6 +9,7 @@
 enum {
     RFAAS_WORKER_CONTROL_FD = 3, /* its end of a socket pair with the executor */
     RFAAS_WORKER_PAGE_FD = 4,    /* the struct below */
+    RFAAS_WORKER_LEASH_FD = 5,   /* nothing to do with it but to leave it open */
 };
 
 /* What a worker leaves for its executor to read, while it lives and afterwards. It has

@@ -98,7 +98,20 @@ static int page_create(struct hosted_worker *worker)
     return lifted;
 }
 
-static int spawn(pid_t *pid, int control, int page)
+/* A pipe whose owner is the worker's group and whose signal SIGKILL: the kernel sends
+ * it when our end closes, at the latest with the end of this process, whatever ends
+ * that. So what a function has started doesn't outlive its worker when nobody is left
+ * to end it. Each worker needs a pipe of its own: older kernels also tell the owner
+ * when one of several readers goes. */
+static int leash_tie(int fd, pid_t group)
+{
+    if (fcntl(fd, F_SETOWN, -group) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
+        fcntl(fd, F_SETFL, O_ASYNC) < 0)
+        return errno;
+    return 0;
+}
+
+static int spawn_process(pid_t *pid, int control, int page, int leash)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -112,8 +125,9 @@ static int spawn(pid_t *pid, int control, int page)
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_adddup2(&files, control, RFAAS_WORKER_CONTROL_FD);
     posix_spawn_file_actions_adddup2(&files, page, RFAAS_WORKER_PAGE_FD);
-    posix_spawn_file_actions_addclosefrom_np(&files, RFAAS_WORKER_PAGE_FD + 1);
-    /* A process group of its own: what a function forks goes with the worker. */
+    posix_spawn_file_actions_adddup2(&files, leash, RFAAS_WORKER_LEASH_FD);
+    posix_spawn_file_actions_addclosefrom_np(&files, RFAAS_WORKER_LEASH_FD + 1);
+    /* A process group of its own: what a function starts goes with the worker. */
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP |
                                               POSIX_SPAWN_SETSIGMASK |
                                               POSIX_SPAWN_SETSIGDEF);
@@ -123,6 +137,28 @@ static int spawn(pid_t *pid, int control, int page)
         posix_spawn(pid, "/proc/self/exe", &files, &attributes, arguments, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
+    return error;
+}
+
+static int spawn(struct hosted_worker *worker, int control, int page)
+{
+    int leash[2];
+    if (pipe2(leash, O_CLOEXEC) < 0)
+        return errno;
+    leash[0] = fd_lift(leash[0]);
+    int error = spawn_process(&worker->pid, control, page, leash[0]);
+    if (!error) {
+        error = leash_tie(leash[0], worker->pid);
+        if (error) {
+            kill(worker->pid, SIGKILL);
+            waitpid(worker->pid, NULL, 0);
+        }
+    }
+    close(leash[0]);
+    if (error)
+        close(leash[1]);
+    else
+        worker->leash = leash[1];
     return error;
 }
 
@@ -202,7 +238,7 @@ int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *wo
     sockets[1] = fd_lift(sockets[1]);
     cores_take(executor, worker);
     cores_lend(executor, worker);
-    int error = spawn(&worker->pid, sockets[1], page);
+    int error = spawn(worker, sockets[1], page);
     struct rfaas_cores all;
     if (rfaas_cores_allowed(&all) == RFAAS_OK)
         rfaas_cores_bind(&all);
@@ -302,6 +338,7 @@ void rfaas_workers_reap(struct rfaas_executor *executor)
         if (!worker)
             continue;
         HASH_DEL(executor->processes, worker);
+        close(worker->leash);
         start_is_over(worker);
         rfaas_connection_free(worker->connection);
         worker->connection = NULL;

@@ -3,9 +3,11 @@
 #include <rfaas_function.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -247,6 +249,42 @@ RFAAS_FUNCTION(forks)
     if (pid == 0)
         for (;;)
             pause();
+    memcpy(call->out, &pid, sizeof pid);
+    call->out_size = sizeof pid;
+    return 0;
+}
+
+static void *fork_child(void *pid)
+{
+    *(int32_t *)pid = (int32_t)fork();
+    if (*(int32_t *)pid == 0)
+        for (;;)
+            pause();
+    return NULL;
+}
+
+/* The same, in a thread that has ended when the function returns. */
+RFAAS_FUNCTION(forks_in_thread)
+{
+    pthread_t thread;
+    int32_t pid = 0;
+    if (pthread_create(&thread, NULL, fork_child, &pid) != 0)
+        return 1;
+    pthread_join(thread, NULL);
+    memcpy(call->out, &pid, sizeof pid);
+    call->out_size = sizeof pid;
+    return 0;
+}
+
+/* Leaves a program behind in the background of a shell, whose pid is the output. */
+RFAAS_FUNCTION(shells)
+{
+    char line[32] = "";
+    FILE *shell = popen("sleep 1000 >/dev/null & echo $!", "r");
+    if (!shell || !fgets(line, sizeof line, shell))
+        return 1;
+    pclose(shell);
+    int32_t pid = atoi(line);
     memcpy(call->out, &pid, sizeof pid);
     call->out_size = sizeof pid;
     return 0;
