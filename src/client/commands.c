@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -227,13 +228,23 @@ int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned wor
     return RFAAS_OK;
 }
 
+/* By its descriptor it can be no other process; a pipe's is refused, and then the
+ * process is still there if the pipe is. */
+void remote_worker_kill(const struct remote_worker *worker)
+{
+    if (worker->pid > 0 &&
+        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
+        errno != ESRCH)
+        kill(worker->pid, SIGKILL);
+}
+
 static void kill_run(struct rfaas_control *control, struct command *command)
 {
     struct ticket_command *c = (struct ticket_command *)command;
     struct record *record = record_find(control, c->ticket);
     if (record && c->worker < record->worker_count &&
-        record->workers[c->worker].pid == c->pid && c->pid > 0)
-        kill(c->pid, SIGKILL);
+        record->workers[c->worker].pid == c->pid)
+        remote_worker_kill(&record->workers[c->worker]);
 }
 
 int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void blob_take(struct rfaas_blob *blob, ProtobufCBinaryData bytes,
@@ -53,15 +54,30 @@ static int set_up(const Rfaas__WorkerSetup *setup)
     return status;
 }
 
+/* A descriptor for others that is readable when this process has ended: one of the
+ * process, by which they can also end it, or, where the kernel has none, of a pipe. */
+static int alive_create(void)
+{
+    int ends[2];
+    int process = (int)syscall(SYS_pidfd_open, getpid(), 0);
+    if (process >= 0) {
+        rfaas_worker.alive_fd = process;
+        return process;
+    }
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -1;
+    rfaas_worker.alive_fd = ends[1];
+    return ends[0];
+}
+
 static int say_ready(void)
 {
     struct rfaas_blob endpoint, memory;
-    int alive[2];
     if (!rfaas_worker.device || rfaas_worker.alive_fd >= 0)
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "worker: started out of turn");
-    if (pipe2(alive, O_CLOEXEC) < 0)
+    int alive = alive_create();
+    if (alive < 0)
         return rfaas_fail(RFAAS_ERR_IO, "worker: pipe: %m");
-    rfaas_worker.alive_fd = alive[1];
     rfaas_worker.transport->endpoint_export(rfaas_worker.client, &endpoint);
     rfaas_worker.transport->memory_export(rfaas_worker.slots, &memory);
 
@@ -78,12 +94,13 @@ static int say_ready(void)
         fds[count++] = endpoint.fds[i];
     for (int i = 0; i < memory.fd_count; i++)
         fds[count++] = memory.fds[i];
-    fds[count++] = alive[0];
+    fds[count++] = alive;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_WORKER_READY;
     message.worker_ready = &ready;
     int status = rfaas_stream_send(rfaas_worker.control, &message, fds, count, -1);
-    close(alive[0]);
+    if (alive != rfaas_worker.alive_fd)
+        close(alive);
     return status;
 }
 

@@ -28,7 +28,7 @@ extern struct rfaas_worker {
     size_t slot_size;
     int64_t hot_timeout_ns; /* < 0: for ever */
     int index, workers;
-    int alive_fd; /* nobody writes to it: its end tells our death */
+    int alive_fd; /* tells others our death; -1: not yet */
     bool connected;
     volatile sig_atomic_t running; /* a function: faults are its own */
     uint32_t tag;                  /* of the invocation that runs */
