@@ -56,6 +56,7 @@ unit_tests = \
 	tests/test_session_faults \
 	tests/test_session_killed \
 	tests/test_session_leases \
+	tests/test_session_libraries \
 	tests/test_session_many \
 	tests/test_session_rogues \
 	tests/test_session_starting \
@@ -124,6 +125,7 @@ tests_test_session_data_SOURCES = tests/test_session_data.c $(session_pool)
 tests_test_session_faults_SOURCES = tests/test_session_faults.c $(session_pool)
 tests_test_session_killed_SOURCES = tests/test_session_killed.c $(session_pool)
 tests_test_session_leases_SOURCES = tests/test_session_leases.c $(session_pool)
+tests_test_session_libraries_SOURCES = tests/test_session_libraries.c $(session_pool)
 tests_test_session_many_SOURCES = tests/test_session_many.c $(session_pool)
 tests_test_session_rogues_SOURCES = tests/test_session_rogues.c $(session_pool)
 tests_test_session_starting_SOURCES = tests/test_session_starting.c $(session_pool)
@@ -134,7 +136,8 @@ tests_test_session_strangers_SOURCES = tests/test_session_strangers.c $(session_
 # which the compiler sees: no warnings ----
 test_functions = \
 	tests/functions/functions.c \
-	tests/functions/rogue.c
+	tests/functions/rogue.c \
+	tests/functions/starts.c
 EXTRA_DIST += $(test_functions)
 CLEANFILES += tests/functions.so
 tests/functions.so: $(test_functions) include/rfaas_function.h

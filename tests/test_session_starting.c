@@ -1,8 +1,12 @@
-/* Leases that end while they start: released, or their executor or manager killed. */
+/* Leases that end while they start: released, or their executor or manager killed; and
+ * workers that don't get ready. */
 #include "session_pool.h"
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* A moment of a lease's way from the request to its last worker's readiness, a
  * different one in each round. */
@@ -76,10 +80,78 @@ static void test_kill_manager_at_start(void)
     }
 }
 
+/* ---- workers that don't get ready ------------------------------------------------ */
+
+static char starts[64]; /* a file with a byte for each */
+
+/* What the first `count` workers do when they load the library. */
+static void begin_with_starts(const char *what, int count)
+{
+    char variable[128];
+    snprintf(starts, sizeof starts, "/tmp/rfaas-starts.XXXXXX");
+    int fd = mkstemp(starts);
+    CHECK_FATAL(fd >= 0);
+    close(fd);
+    snprintf(variable, sizeof variable, "%s %d %s", what, count, starts);
+    setenv("RFAAS_TEST_STARTS", variable, 1);
+    pool_begin(1);
+    unsetenv("RFAAS_TEST_STARTS");
+}
+
+static void end_with_starts(int count)
+{
+    struct stat st = {0};
+    CHECK_EQUAL(stat(starts, &st), 0);
+    CHECK_EQUAL(st.st_size, count);
+    unlink(starts);
+    pool_end();
+}
+
+static void test_crashes_at_start(void)
+{
+    begin_with_starts("abort", 2);
+    rfaas_function *increment = function_of("increment");
+    rfaas_lease *lease = lease_of(1, NULL);
+    CHECK(increments(increment, lease, 0, 1));
+    end_with_starts(3);
+}
+
+/* Three times in a row; the lease, without a worker, is none, and its core is free. */
+static void test_no_start(void)
+{
+    rfaas_lease *lease = NULL;
+    begin_with_starts("abort", 3);
+    rfaas_function *increment = function_of("increment");
+    double start = seconds_now();
+    CHECK_STATUS(rfaas_lease_acquire(pool.session, 1, NULL, &lease),
+                 RFAAS_ERR_WORKER_LOST, "Aborted");
+    CHECK(seconds_now() - start < LOSS_SECONDS);
+    CHECK(lease == NULL);
+    lease = lease_of(1, NULL);
+    CHECK(increments(increment, lease, 0, 1));
+    end_with_starts(4);
+}
+
+/* The limit is 10 seconds. */
+static void test_hangs_at_start(void)
+{
+    begin_with_starts("hang", 1);
+    rfaas_function *increment = function_of("increment");
+    double start = seconds_now();
+    rfaas_lease *lease = lease_of(1, NULL);
+    double took = seconds_now() - start;
+    CHECK(took >= 10 && took < 10 + LOSS_SECONDS);
+    CHECK(increments(increment, lease, 0, 1));
+    end_with_starts(2);
+}
+
 static const struct test tests[] = {
     {"a lease released while it starts leaves nothing", test_release_at_start},
     {"an executor killed while a lease starts ends it", test_kill_executor_at_start},
     {"a manager killed while a lease starts ends it", test_kill_manager_at_start},
+    {"a worker that crashes as it starts is started again", test_crashes_at_start},
+    {"a worker that never starts is given up", test_no_start},
+    {"a worker that hangs as it starts is replaced", test_hangs_at_start},
     {NULL, NULL},
 };
 
