@@ -155,6 +155,7 @@ mpi_tests = \
 	tests/test_mpi_invocations \
 	tests/test_mpi_losses \
 	tests/test_mpi_pools \
+	tests/test_mpi_races \
 	tests/test_mpi_requests
 mpi_test_runs = \
 	$(mpi_tests:=.1) \
@@ -228,6 +229,11 @@ tests_test_mpi_pools_SOURCES = tests/test_mpi_pools.c $(mpi_test_pool)
 tests_test_mpi_pools_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_pools_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_pools_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_races_SOURCES = tests/test_mpi_races.c $(mpi_test_pool)
+tests_test_mpi_races_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_races_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_races_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_requests_SOURCES = tests/test_mpi_requests.c $(mpi_test_pool)
 tests_test_mpi_requests_CPPFLAGS = $(mpi_cppflags)
