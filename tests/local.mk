@@ -36,6 +36,7 @@ TESTS += \
 
 # ---- unit tests: one file each, tests/NAME.c, unless NAME_SOURCES says more ----
 unit_tests = \
+	tests/test_arena \
 	tests/test_base \
 	tests/test_config \
 	tests/test_connection \

@@ -129,8 +129,10 @@ static void *small_fresh(struct arena *arena, int class)
         if (!stack_reserve(&arena->free[class], size / piece_size))
             return NULL;
         region = region_add(arena, size, piece_size);
-        if (!region)
+        if (!region) {
+            arena->free[class].room -= size / piece_size;
             return NULL;
+        }
         arena->fresh[class] = region;
     }
     size_t number = region->used++;
