@@ -1,8 +1,12 @@
-/* Requests and leases whose end more than one party brings about: each ends once. */
+/* Requests, leases and executors whose end more than one party brings about: each ends
+ * once. */
 #include "mpi_pool.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { THREADS = 3, ROUNDS = 200, WINDOW = 16, CORES = 2 };
 
@@ -215,6 +219,24 @@ static void test_release_at_once(void)
     CHECK_OK(MPIX_Pool_free(&with.pool));
 }
 
+/* ---- reaping --------------------------------------------------------------------- */
+
+/* An application may wait for all of its children, and so for our executor. */
+static void test_reaped(void)
+{
+    with.pool = pool_create(MPI_COMM_SELF, SETTINGS("cores=2"));
+    with.lease = lease_acquire(with.pool, 1, NULL);
+    pid_t executor =
+        parent_of(worker_pid(with.lease, function_load(with.pool, "whoami"), 0));
+    CHECK_FATAL(parent_of(executor) == getpid());
+    CHECK_EQUAL(kill(executor, SIGKILL), 0);
+    double start = MPI_Wtime();
+    while (waitpid(executor, NULL, WNOHANG) == 0 && patient(start, PATIENCE_SECONDS))
+        continue;
+    CHECK_EQUAL(parent_of(executor), 0);
+    CHECK_OK(MPIX_Pool_free(&with.pool));
+}
+
 int main(int argc, char **argv)
 {
     static const struct test tests[] = {
@@ -222,6 +244,7 @@ int main(int argc, char **argv)
          test_cancel},
         {"a lease that is released twice is released once", test_release_twice},
         {"a lease that threads release at once is released once", test_release_at_once},
+        {"an executor that the application reaps is no trouble", test_reaped},
         {NULL, NULL},
     };
     return mpi_test_main("MPI: races", tests, MPI_THREAD_MULTIPLE, argc, argv);

@@ -142,8 +142,10 @@ static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
                             arguments, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
-    if (!error)
+    if (!error) {
+        pool->executor.handle = (int)syscall(SYS_pidfd_open, pool->executor.pid, 0);
         return RFAAS_OK;
+    }
     pool->executor.pid = 0;
     errno = error;
     return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting %s: %m", executor_path());
@@ -229,27 +231,35 @@ int mpix_launch(MPIX_Pool pool, MPI_Comm node)
     return status;
 }
 
+/* The application's own handler may have reaped it, and its pid be another's. */
+static void executor_signal(const struct mpix_executor *executor, int signal)
+{
+    if (executor->handle >= 0)
+        syscall(SYS_pidfd_send_signal, executor->handle, signal, NULL, 0);
+    else
+        kill(executor->pid, signal);
+}
+
 void mpix_launch_end(MPIX_Pool pool)
 {
+    struct mpix_executor *executor = &pool->executor;
     if (pool->was_bound)
         rfaas_cores_bind(&pool->unbound);
     pool->was_bound = false;
-    if (pool->executor.pid == 0)
+    if (executor->pid == 0)
         return;
-    kill(pool->executor.pid, SIGTERM); /* its manager may be another's, and go on */
-    /* The application's own handler may reap it first: then there is nothing to poll. */
-    int handle = (int)syscall(SYS_pidfd_open, pool->executor.pid, 0);
-    struct pollfd ended = {.fd = handle, .events = POLLIN};
+    executor_signal(executor, SIGTERM); /* its manager may be another's, and go on */
+    struct pollfd ended = {.fd = executor->handle, .events = POLLIN};
     int events = 0;
-    while (handle >= 0 && (events = poll(&ended, 1, END_SECONDS * 1000)) < 0 &&
-           errno == EINTR)
+    while (executor->handle >= 0 &&
+           (events = poll(&ended, 1, END_SECONDS * 1000)) < 0 && errno == EINTR)
         continue;
-    if (handle >= 0 && events == 0) {
-        rfaas_warn("the executor %d didn't end: killed", (int)pool->executor.pid);
-        kill(pool->executor.pid, SIGKILL);
+    if (executor->handle >= 0 && events == 0) {
+        rfaas_warn("the executor %d didn't end: killed", (int)executor->pid);
+        executor_signal(executor, SIGKILL);
     }
-    if (handle >= 0)
-        close(handle);
-    waitpid(pool->executor.pid, NULL, 0);
-    pool->executor.pid = 0;
+    if (executor->handle >= 0)
+        close(executor->handle);
+    waitpid(executor->pid, NULL, 0);
+    executor->pid = 0;
 }

@@ -23,7 +23,8 @@
 
 /* An executor that this rank has started. */
 struct mpix_executor {
-    pid_t pid; /* 0: none */
+    pid_t pid;  /* 0: none */
+    int handle; /* a pidfd; -1: none */
 };
 
 /* Handles of what was released or freed stay until the pool goes, so that a copy that
