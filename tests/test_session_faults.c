@@ -277,6 +277,25 @@ static void test_children(void)
     }
 }
 
+/* The worker goes before its executor, which is stopped and never gets to know. */
+static void test_children_without_executor(void)
+{
+    int32_t child = 0;
+    rfaas_request *request;
+    begin();
+    pid_t pid = worker_pid(lease, 0);
+    CHECK_OK(rfaas_invoke(lease, 0, function_of("spawns"), NULL, 0, &child,
+                          sizeof child, &request));
+    CHECK_OK(rfaas_wait(&request, NULL));
+    CHECK_FATAL(child > 1 && !process_ends(child, 0));
+    CHECK_EQUAL(kill(pool.executors[0], SIGSTOP), 0);
+    CHECK_EQUAL(kill(pid, SIGKILL), 0);
+    CHECK(process_ends(pid, LOSS_SECONDS));
+    CHECK_EQUAL(kill(pool.executors[0], SIGKILL), 0);
+    CHECK(process_ends(child, LOSS_SECONDS));
+    pool_end();
+}
+
 /* ---- again and again ------------------------------------------------------------- */
 
 /* A worker that gets ready each time may crash as often as it likes. */
@@ -341,6 +360,8 @@ static const struct test tests[] = {
     {"a function that never returns ends with its lease, others or not",
      test_forever_beside_others},
     {"a function's children end with its worker", test_children},
+    {"a function's children end with an executor that misses its worker's end",
+     test_children_without_executor},
     {"a worker is replaced as often as it takes", test_many_crashes},
     {"each of several crashes is its own invocation's", test_crashes_among_crashes},
     {NULL, NULL},

@@ -9,7 +9,7 @@
 enum {
     RFAAS_WORKER_CONTROL_FD = 3, /* its end of a socket pair with the executor */
     RFAAS_WORKER_PAGE_FD = 4,    /* the struct below */
-    RFAAS_WORKER_LEASH_FD = 5,   /* nothing to do with it but to leave it open */
+    RFAAS_WORKER_LEASH_FD = 5,   /* for the kernel alone: see workers.c */
 };
 
 /* What a worker leaves for its executor to read, while it lives and afterwards. It has

@@ -101,8 +101,9 @@ static int page_create(struct hosted_worker *worker)
 /* A pipe whose owner is the worker's group and whose signal SIGKILL: the kernel sends
  * it when our end closes, at the latest with the end of this process, whatever ends
  * that. So what a function has started doesn't outlive its worker when nobody is left
- * to end it. Each worker needs a pipe of its own: older kernels also tell the owner
- * when one of several readers goes. */
+ * to end it. What it has started inherits the other end, which so is there even if the
+ * worker has gone before. Each worker needs a pipe of its own: older kernels also tell
+ * the owner when one of several readers goes. */
 static int leash_tie(int fd, pid_t group)
 {
     if (fcntl(fd, F_SETOWN, -group) < 0 || fcntl(fd, F_SETSIG, SIGKILL) < 0 ||
