@@ -5,10 +5,8 @@
 #include "base/error.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <utlist.h>
@@ -226,16 +224,6 @@ int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned wor
     c->pid = pid;
     command_post(control, &c->command);
     return RFAAS_OK;
-}
-
-/* By its descriptor it can be no other process; a pipe's is refused, and then the
- * process is still there if the pipe is. */
-void remote_worker_kill(const struct remote_worker *worker)
-{
-    if (worker->pid > 0 &&
-        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH)
-        kill(worker->pid, SIGKILL);
 }
 
 static void kill_run(struct rfaas_control *control, struct command *command)

@@ -113,7 +113,6 @@ void commands_run(struct rfaas_control *control);
 void commands_stop(struct rfaas_control *control);
 void offered_memory_free(struct offered_memory *memory);
 void offered_function_free(struct offered_function *function);
-void remote_worker_kill(const struct remote_worker *worker);
 /* One of the answers that a call waits for. */
 void control_answer(struct rfaas_control *control, uint64_t call, int status,
                     uint64_t execute_ns, uint64_t hot_ns);
@@ -136,6 +135,7 @@ void record_renew(struct record *record);
 /* The process of a worker has ended, or never was. */
 void worker_gone(struct remote_worker *worker, int status, const char *text,
                  uint32_t executing, bool replaced);
+void remote_worker_kill(const struct remote_worker *worker);
 /* Its executor doesn't tell any more: watches the process itself. */
 void worker_orphaned(struct remote_worker *worker);
 

@@ -5,10 +5,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* How long executors have to end the workers of a lease that is over, and the kernel
@@ -267,6 +269,16 @@ void worker_orphaned(struct remote_worker *worker)
 
 /* Whoever should have ended the workers hasn't: a stopped process, perhaps. The open
  * descriptor shows that the process is still there, so the pid is its own. */
+/* By its descriptor it can be no other process; a pipe's is refused, and then the
+ * process is still there if the pipe is. */
+void remote_worker_kill(const struct remote_worker *worker)
+{
+    if (worker->pid > 0 &&
+        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
+        errno != ESRCH)
+        kill(worker->pid, SIGKILL);
+}
+
 static void on_limit(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -280,8 +292,7 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
             on_death(-1, 0, worker); /* the kernel holds it; it runs no more code */
             continue;
         }
-        if (worker->pid > 0)
-            kill(worker->pid, SIGKILL);
+        remote_worker_kill(worker);
         worker->killed = true;
         worker_orphaned(worker);
     }
