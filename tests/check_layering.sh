@@ -61,9 +61,14 @@ if [ -e .libs/librfaas.so ]; then
 else
     complain "librfaas.so isn't built"
 fi
+# With MPICH the calls that complete requests come by this library: see src/mpi/mpich.c.
+wrapped='^$'
+if readelf -d .libs/libmpix_rfaas.so 2>/dev/null | grep -q 'NEEDED.*libmpich'; then
+    wrapped='^MPI_((Wait|Test)(all|any|some)?|Request_get_status)$'
+fi
 if [ -e .libs/libmpix_rfaas.so ]; then
     while read -r symbol; do
         complain "libmpix_rfaas.so offers $symbol, which isn't MPIX_… or PMPIX_…"
-    done < <(symbols libmpix_rfaas.so defined | grep -vE '^P?MPIX_')
+    done < <(symbols libmpix_rfaas.so defined | grep -vE "^P?MPIX_|$wrapped")
 fi
 exit $failed

@@ -184,10 +184,10 @@ rfaas_request_result(const rfaas_request *request);
 /* The sentence for a failed request; never NULL. */
 RFAAS_PRIVATE_API const char *rfaas_request_text(const rfaas_request *request);
 RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
-/* Takes a request back that waits for a slot; false: it is on its way or over. It is
- * freed, and `done` is not called. `arg` is the one it was started with: another
- * thread may free the request and set it to NULL at the same time. */
-RFAAS_PRIVATE_API bool rfaas_request_withdraw(rfaas_session *session,
+/* Takes a request back that waits for a slot, which ends with RFAAS_ERR_CANCELLED; one
+ * that is on its way or over ends as it does. `arg` is the one it was started with:
+ * another thread may free the request and set it to NULL at the same time. */
+RFAAS_PRIVATE_API void rfaas_request_withdraw(rfaas_session *session,
                                               rfaas_request **request, void *arg);
 RFAAS_PRIVATE_API rfaas_session *rfaas_lease_session(const rfaas_lease *lease);
 

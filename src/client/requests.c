@@ -116,7 +116,7 @@ void rfaas_request_free(rfaas_request **request)
     session_unlock(session);
 }
 
-bool rfaas_request_withdraw(rfaas_session *session, rfaas_request **place, void *arg)
+void rfaas_request_withdraw(rfaas_session *session, rfaas_request **place, void *arg)
 {
     session_lock(session);
     rfaas_request *request = *place;
@@ -129,13 +129,9 @@ bool rfaas_request_withdraw(rfaas_session *session, rfaas_request **place, void 
             DL_DELETE(lease->queue, request);
         else
             DL_DELETE(lease->workers[request->wanted].queue, request);
-        request->done = NULL;
         request_end(request, RFAAS_ERR_CANCELLED, -1, NULL);
-        request_recycle(session, request);
-        *place = NULL;
     }
     session_unlock(session);
-    return queued;
 }
 
 /* Takes the result of a request that is done. */

@@ -232,7 +232,7 @@ static int on_free(void *state)
 }
 
 /* Completes the request when it exists and what runs has ended. */
-static int reach(struct invocation *i, int what)
+static void reach(struct invocation *i, int what)
 {
     int reached;
     if (mpix_multiple) { /* what led there happens before the other completes it */
@@ -242,31 +242,29 @@ static int reach(struct invocation *i, int what)
         atomic_store_explicit(&i->reached, reached | what, memory_order_relaxed);
     }
     if ((reached | what) != (INVOCATION_HAS_REQUEST | INVOCATION_HAS_ENDED))
-        return MPI_SUCCESS;
-    int code = MPI_Grequest_complete(i->request);
+        return;
+    MPI_Grequest_complete(i->request);
     owner_leaves(i);
-    return code;
 }
 
 static int on_cancel(void *state, int completed)
 {
     struct invocation *i = state;
-    if (completed || !rfaas_request_withdraw(i->pool->session, &i->inner, i))
-        return MPI_SUCCESS; /* too late: it ends as it does */
-    struct rfaas_result nothing = {.worker = -1};
-    i->cancelled = true;
-    conclude(i, &nothing, MPI_SUCCESS);
-    return reach(i, INVOCATION_HAS_ENDED);
+    /* Its end comes by progress as any other's: MPICH lets nothing complete in here. */
+    if (!completed)
+        rfaas_request_withdraw(i->pool->session, &i->inner, i);
+    return MPI_SUCCESS;
 }
 
 static void on_done(rfaas_request *inner, void *arg)
 {
     struct invocation *i = arg;
     const struct rfaas_result *result = rfaas_request_result(inner);
-    conclude(i, result,
-             result->status == RFAAS_OK
-                 ? MPI_SUCCESS
-                 : mpix_error_code(result->status, rfaas_request_text(inner)));
+    int code = MPI_SUCCESS;
+    i->cancelled = result->status == RFAAS_ERR_CANCELLED;
+    if (result->status != RFAAS_OK && !i->cancelled)
+        code = mpix_error_code(result->status, rfaas_request_text(inner));
+    conclude(i, result, code);
     rfaas_request_free(&i->inner);
     reach(i, INVOCATION_HAS_ENDED);
 }
