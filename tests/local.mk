@@ -19,6 +19,7 @@ AM_TESTS_ENVIRONMENT = \
 		MPIEXEC_FLAGS='$(MPIEXEC_FLAGS)' \
 		MPI_CPPFLAGS='$(MPI_CPPFLAGS)' \
 		PACKAGE_VERSION='$(PACKAGE_VERSION)' \
+		SOFTROCE_DIR='$(abs_top_builddir)/softroce' \
 		CC='$(CC)' \
 		CXX='$(CXX)';
 
@@ -251,6 +252,21 @@ tests_mpi_victim_SOURCES = tests/mpi_victim.c
 tests_mpi_victim_CPPFLAGS = $(mpi_cppflags)
 tests_mpi_victim_LDFLAGS = $(mpi_ldflags)
 tests_mpi_victim_LDADD = $(mpi_ldadd)
+
+# ---- RDMA, in emulated machines: skipped where there is no QEMU ----
+dist_check_SCRIPTS += \
+	tests/softroce/guest \
+	tests/softroce/image \
+	tests/softroce/in_guest.sh \
+	tests/softroce/in_pair.sh \
+	tests/softroce/init \
+	tests/softroce/test_guest.sh \
+	tests/softroce/test_pair.sh
+TESTS += \
+	tests/softroce/test_guest.sh \
+	tests/softroce/test_pair.sh
+distclean-local: # a make clean keeps what was downloaded
+	rm -rf softroce
 
 # ---- after make install; part of make distcheck ----
 installcheck-local:
