@@ -49,11 +49,15 @@ libcontrol_la_SOURCES = \
 	src/control/dial.h \
 	src/control/handshake.c \
 	src/control/handshake.h \
+	src/control/host.c \
+	src/control/host.h \
 	src/control/inbox.c \
 	src/control/inbox.h \
 	src/control/invocation.h \
 	src/control/key.c \
 	src/control/listener.c \
+	src/control/socket.c \
+	src/control/socket.h \
 	src/control/stream.c \
 	src/control/stream.h
 

@@ -64,6 +64,7 @@ unit_tests = \
 	tests/test_session_starting \
 	tests/test_session_stopped \
 	tests/test_session_strangers \
+	tests/test_tcp \
 	tests/test_transport \
 	tests/test_transport_bounds \
 	tests/test_transport_peers \
@@ -97,6 +98,7 @@ tests_test_dial_SOURCES = tests/test_dial.c $(control_peers)
 tests_test_handshake_SOURCES = tests/test_handshake.c $(control_peers)
 tests_test_keys_SOURCES = tests/test_keys.c $(control_peers)
 tests_test_listener_SOURCES = tests/test_listener.c $(control_peers)
+tests_test_tcp_SOURCES = tests/test_tcp.c $(control_peers)
 
 lease_recorder = \
 	tests/lease_recorder.c \

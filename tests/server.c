@@ -91,6 +91,8 @@ void server_start(struct server *server, const char *address, bool offer)
     CHECK_FATAL(rfaas_listener_new(server->base, server->address, &server->key,
                                    server->key_file, on_accepted, server,
                                    &server->listener) == RFAAS_OK);
+    snprintf(server->address, sizeof server->address, "%s",
+             rfaas_listener_address(server->listener));
     CHECK_FATAL(pthread_create(&server->thread, NULL, serve, server) == 0);
 }
 
@@ -122,7 +124,7 @@ int stranger(const char *address)
     struct sockaddr_storage parsed;
     socklen_t length;
     CHECK_FATAL(rfaas_address_parse(address, &parsed, &length) == RFAAS_OK);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(parsed.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_FATAL(fd >= 0 && connect(fd, (struct sockaddr *)&parsed, length) == 0);
     return fd;
 }

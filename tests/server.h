@@ -27,7 +27,8 @@ struct server {
     bool close_when_accepted; /* frees the listener in its own callback */
 };
 
-/* Starts it at a fresh address, or at `address`; it offers its key or not. */
+/* Starts it at a fresh address, or at `address`; it offers its key or not.
+ * server.address is where it is then. */
 void server_start(struct server *server, const char *address, bool offer);
 void server_stop(struct server *server);
 

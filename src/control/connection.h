@@ -48,8 +48,8 @@ struct rfaas_listener;
 typedef void rfaas_accepted_call(struct rfaas_stream *stream, Rfaas__Role role,
                                  const char *name, void *arg);
 
-/* Listens at `address` (rfaas_address_parse). `key_file`, which may be "", is offered
- * to peers. At most 64 peers at a time may be in the handshake, each for
+/* Listens at `address` (rfaas_socket_listen). `key_file`, which may be "", is offered
+ * to peers on this node. At most 64 peers at a time may be in the handshake, each for
  * RFAAS_HANDSHAKE_TIMEOUT_MS, and not even that long when others wait: strangers can
  * neither exhaust descriptors nor keep others out. A socket's file that a listener
  * left when it was killed is replaced. */
@@ -57,6 +57,8 @@ int rfaas_listener_new(struct event_base *base, const char *address,
                        const struct rfaas_key *key, const char *key_file,
                        rfaas_accepted_call *accepted, void *arg,
                        struct rfaas_listener **listener);
+/* By which others reach it. */
+const char *rfaas_listener_address(const struct rfaas_listener *listener);
 void rfaas_listener_free(struct rfaas_listener *listener);
 
 #endif

@@ -26,7 +26,8 @@ struct rfaas_dial {
 
     struct event *attempt, *deadline;
     int tries;                   /* that the server has ended */
-    struct rfaas_stream *stream; /* NULL: not connected */
+    struct rfaas_stream *stream; /* NULL: neither connected nor about to be */
+    struct event *connected;     /* comes when TCP is, or can't be */
     struct event *readable;      /* of the stream */
 };
 
@@ -48,6 +49,9 @@ static void hang_up(struct rfaas_dial *dial)
     if (dial->readable)
         event_free(dial->readable);
     dial->readable = NULL;
+    if (dial->connected)
+        event_free(dial->connected);
+    dial->connected = NULL;
     rfaas_stream_free(dial->stream);
     dial->stream = NULL;
 }
@@ -109,29 +113,44 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* ---- connecting ---------------------------------------------------------------- */
 
-/* RFAAS_IN_PROGRESS: the server's queue is full. */
-static int connect_socket(const struct rfaas_introduction *who, int fd)
+static int nobody(const struct rfaas_introduction *who, int error)
 {
-    struct sockaddr_storage address;
-    socklen_t length;
-    int status = rfaas_address_parse(who->address, &address, &length);
-    if (status != RFAAS_OK)
-        return status;
-    if (connect(fd, (struct sockaddr *)&address, length) == 0)
-        return RFAAS_OK;
-    if (errno == EAGAIN)
-        return RFAAS_IN_PROGRESS;
+    errno = error;
     return rfaas_fail(RFAAS_ERR_MANAGER, "%s at %s: nobody there: %m", who->what,
                       who->address);
 }
 
+static void on_connected(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what;
+    struct rfaas_dial *dial = arg;
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error)
+        finish(dial, nobody(&dial->greeting.who, error));
+    else
+        event_add(dial->readable, NULL); /* as in attempt_in */
+}
+
+/* RFAAS_IN_PROGRESS: the server's queue is full. */
 static int open_stream(struct rfaas_dial *dial)
 {
     const struct rfaas_introduction who = dial->greeting.who;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct sockaddr_storage address;
+    socklen_t length;
+    int status = rfaas_address_parse(who.address, &address, &length);
+    if (status != RFAAS_OK)
+        return status;
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return rfaas_fail(RFAAS_ERR_IO, "%s at %s: socket: %m", who.what, who.address);
-    int status = connect_socket(&who, fd);
+    bool underway = false;
+    if (connect(fd, (struct sockaddr *)&address, length) != 0) {
+        underway = errno == EINPROGRESS;
+        if (!underway)
+            status = errno == EAGAIN ? RFAAS_IN_PROGRESS : nobody(&who, errno);
+    }
     if (status == RFAAS_OK)
         status = rfaas_stream_new(fd, RFAAS_HANDSHAKE_MESSAGE_MAX, &dial->stream);
     if (status != RFAAS_OK) {
@@ -140,7 +159,9 @@ static int open_stream(struct rfaas_dial *dial)
     }
     rfaas_greeting_begin(&dial->greeting, &who);
     dial->readable = event_new(dial->base, fd, EV_READ | EV_PERSIST, on_readable, dial);
-    if (!dial->readable || event_add(dial->readable, NULL) != 0)
+    dial->connected = event_new(dial->base, fd, EV_WRITE, on_connected, dial);
+    if (!dial->readable || !dial->connected ||
+        event_add(underway ? dial->connected : dial->readable, NULL) != 0)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "%s at %s: no event", who.what,
                           who.address);
     return RFAAS_OK;
@@ -225,23 +246,20 @@ static void on_dialled(int status, struct rfaas_stream *stream, void *arg)
     *(struct outcome *)arg = (struct outcome){status, stream};
 }
 
-int rfaas_connect(const char *address, const char *what, const struct rfaas_key *key,
-                  Rfaas__Role role, const char *name, size_t message_max,
-                  struct rfaas_key *used, struct rfaas_stream **stream)
+static int connect_to(const struct rfaas_introduction *who, size_t message_max,
+                      struct rfaas_key *used, struct rfaas_stream **stream)
 {
-    const struct rfaas_introduction who = {
-        .address = address, .what = what, .key = key, .role = role, .name = name};
     struct outcome outcome = {RFAAS_IN_PROGRESS, NULL};
     struct rfaas_dial *dial = NULL;
     struct event_base *base = event_base_new();
     if (!base)
-        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "%s at %s: no event loop", what,
-                          address);
-    int status = rfaas_dial_new(base, &who, message_max, on_dialled, &outcome, &dial);
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "%s at %s: no event loop", who->what,
+                          who->address);
+    int status = rfaas_dial_new(base, who, message_max, on_dialled, &outcome, &dial);
     /* It ends by itself: a dial that is over has no event. */
     if (status == RFAAS_OK && event_base_dispatch(base) < 0)
-        status = rfaas_fail(RFAAS_ERR_IO, "%s at %s: the event loop failed: %m", what,
-                            address);
+        status = rfaas_fail(RFAAS_ERR_IO, "%s at %s: the event loop failed: %m",
+                            who->what, who->address);
     if (status == RFAAS_OK)
         status = outcome.status;
     if (status == RFAAS_OK) {
@@ -251,5 +269,27 @@ int rfaas_connect(const char *address, const char *what, const struct rfaas_key 
     }
     rfaas_dial_free(dial);
     event_base_free(base);
+    return status;
+}
+
+int rfaas_connect(const char *address, const char *what, const struct rfaas_key *key,
+                  Rfaas__Role role, const char *name, size_t message_max,
+                  struct rfaas_key *used, struct rfaas_stream **stream)
+{
+    char addresses[RFAAS_ADDRESSES_MAX][RFAAS_ADDRESS_MAX];
+    int count;
+    int status = rfaas_address_resolve(address, addresses, &count);
+    if (status != RFAAS_OK)
+        return status;
+    for (int i = 0; i < count; i++) {
+        const struct rfaas_introduction who = {.address = addresses[i],
+                                               .what = what,
+                                               .key = key,
+                                               .role = role,
+                                               .name = name};
+        status = connect_to(&who, message_max, used, stream);
+        if (status != RFAAS_ERR_MANAGER && status != RFAAS_ERR_TIMEOUT)
+            break;
+    }
     return status;
 }

@@ -16,14 +16,16 @@ struct rfaas_dial;
  * dial, in the call or later. */
 typedef void rfaas_dialled_call(int status, struct rfaas_stream *stream, void *arg);
 
-/* The stream is to take messages of message_max bytes. */
+/* The address has to be one that rfaas_address_parse takes. The stream is to take
+ * messages of message_max bytes. */
 int rfaas_dial_new(struct event_base *base, const struct rfaas_introduction *who,
                    size_t message_max, rfaas_dialled_call *dialled, void *arg,
                    struct rfaas_dial **dial);
 /* Hangs up if it is still underway. NULL is ignored. */
 void rfaas_dial_free(struct rfaas_dial *dial);
 
-/* The same, waiting until it has ended: not for threads that run a loop. `used`, if not
+/* The same, waiting until it has ended: not for threads that run a loop. A host may have
+ * a name here; of its addresses the first is taken where somebody is. `used`, if not
  * NULL, gets the key. */
 RFAAS_PRIVATE_API int rfaas_connect(const char *address, const char *what,
                                     const struct rfaas_key *key, Rfaas__Role role,

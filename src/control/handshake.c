@@ -77,7 +77,8 @@ int rfaas_handshake_begin(struct rfaas_handshake *handshake,
     Rfaas__Challenge challenge = RFAAS__CHALLENGE__INIT;
     challenge.version = RFAAS_PROTOCOL_VERSION;
     challenge.nonce = bytes_of(handshake->nonce, sizeof handshake->nonce);
-    challenge.key_file = (char *)key_file;
+    if (rfaas_stream_local(stream)) /* others could not read it */
+        challenge.key_file = (char *)key_file;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_CHALLENGE;
     message.challenge = &challenge;
@@ -156,13 +157,17 @@ static int fail_with(int status, const struct rfaas_introduction *who, const cha
     return rfaas_fail(status, "%s at %s: %s", who->what, who->address, why);
 }
 
-/* The key that the server offers. A server of another user could name any file. */
+/* The key that the server offers. A server of another user could name any file, and of
+ * a server on another node nobody knows whose it is. */
 static int read_offered_key(struct rfaas_greeting *greeting, const char *path,
                             const struct rfaas_stream *stream)
 {
     const struct rfaas_introduction *who = &greeting->who;
     struct ucred peer;
     socklen_t size = sizeof peer;
+    if (!rfaas_stream_local(stream))
+        return fail_with(RFAAS_ERR_REFUSED, who,
+                         "a key isn't taken over the network: set key_file");
     if (path[0] == '\0')
         return fail_with(RFAAS_ERR_REFUSED, who, "offers no key: set key_file");
     if (getsockopt(rfaas_stream_fd(stream), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)

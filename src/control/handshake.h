@@ -36,7 +36,8 @@ RFAAS_PRIVATE_API int rfaas_key_offer(const struct rfaas_key *key, int *fd, char
                                       size_t size);
 
 /* The server's part, as a state machine fed by its event loop: start it with
- * rfaas_handshake_begin (queues the Challenge), give it each message; RFAAS_OK: peer
+ * rfaas_handshake_begin (queues the Challenge; over TCP no key file is offered), give it
+ * each message; RFAAS_OK: peer
  * has proved itself (Welcome is queued); RFAAS_IN_PROGRESS; RFAAS_ERR_REFUSED (Refused
  * is queued: flush it, then close). */
 struct rfaas_handshake {
@@ -54,7 +55,8 @@ int rfaas_handshake_answer(struct rfaas_handshake *handshake,
 /* Who connects, and to whom. What it points to has to live until that is over. */
 struct rfaas_introduction {
     const char *address, *what; /* of the server, for texts: "manager" */
-    /* NULL: the one in the file that the server names, if it is of the same user. */
+    /* NULL: the one in the file that the server names, if it is of the same user and on
+     * this node. */
     const struct rfaas_key *key;
     Rfaas__Role role;
     const char *name;

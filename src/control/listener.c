@@ -3,15 +3,13 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "control/address.h"
 #include "control/connection.h"
+#include "control/socket.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -33,7 +31,7 @@ struct stranger {
     struct rfaas_handshake handshake;
     struct event *readable, *deadline;
     uint64_t since_ns;
-    char who[48]; /* what the kernel knows of it */
+    char who[RFAAS_ADDRESS_MAX]; /* what the kernel knows of it */
 };
 
 struct rfaas_listener {
@@ -43,11 +41,7 @@ struct rfaas_listener {
     rfaas_accepted_call *accepted;
     void *arg;
 
-    int fd;
-    struct sockaddr_un address;
-    dev_t file_device; /* of the socket's file, if it has one */
-    ino_t file_inode;
-
+    struct rfaas_listening listening;
     struct event *incoming;
     struct event *resume;       /* pending while the queue is left alone */
     struct stranger *strangers; /* the one that came first is first */
@@ -146,17 +140,6 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
     stranger_refuse(stranger, why);
 }
 
-static void describe(struct stranger *stranger, int fd)
-{
-    struct ucred peer;
-    socklen_t size = sizeof peer;
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0)
-        snprintf(stranger->who, sizeof stranger->who, "process %ld of user %lu",
-                 (long)peer.pid, (unsigned long)peer.uid);
-    else
-        snprintf(stranger->who, sizeof stranger->who, "a stranger");
-}
-
 /* Begins the handshake with the peer on `fd`. */
 static void admit(struct rfaas_listener *listener, int fd)
 {
@@ -170,7 +153,7 @@ static void admit(struct rfaas_listener *listener, int fd)
         close(fd);
         return;
     }
-    describe(stranger, fd);
+    rfaas_socket_peer(fd, stranger->who, sizeof stranger->who);
     rfaas_stream_limit_fds(stranger->stream, 0);
     stranger->listener = listener;
     stranger->since_ns = rfaas_clock_ns();
@@ -235,56 +218,10 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 
 /* ---- the listener itself ------------------------------------------------------ */
 
-/* The file of a listener that was killed stays; it is nobody's if nobody answers. */
-static bool remove_stale(const struct sockaddr_un *address, socklen_t length)
-{
-    struct stat stat;
-    if (!address->sun_path[0] || lstat(address->sun_path, &stat) != 0 ||
-        !S_ISSOCK(stat.st_mode))
-        return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return false;
-    bool stale = connect(fd, (const struct sockaddr *)address, length) != 0 &&
-                 errno == ECONNREFUSED;
-    close(fd);
-    return stale && unlink(address->sun_path) == 0;
-}
-
-static int listen_at(struct rfaas_listener *listener, const char *text)
-{
-    struct sockaddr_storage storage;
-    socklen_t length;
-    int status = rfaas_address_parse(text, &storage, &length);
-    if (status != RFAAS_OK)
-        return status;
-    memcpy(&listener->address, &storage, sizeof listener->address);
-    const struct sockaddr *address = (const struct sockaddr *)&storage;
-
-    listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (listener->fd < 0)
-        return rfaas_fail(RFAAS_ERR_IO, "listener at %s: socket: %m", text);
-    int failed = bind(listener->fd, address, length);
-    if (failed && errno == EADDRINUSE && remove_stale(&listener->address, length))
-        failed = bind(listener->fd, address, length);
-    if (failed)
-        return rfaas_fail(RFAAS_ERR_IO, "listener at %s: %m", text);
-
-    struct stat stat;
-    if (listener->address.sun_path[0] &&
-        lstat(listener->address.sun_path, &stat) == 0) {
-        listener->file_device = stat.st_dev;
-        listener->file_inode = stat.st_ino;
-    }
-    if (listen(listener->fd, SOMAXCONN) != 0)
-        return rfaas_fail(RFAAS_ERR_IO, "listener at %s: listen: %m", text);
-    return RFAAS_OK;
-}
-
 static int start_events(struct rfaas_listener *listener)
 {
-    listener->incoming = event_new(listener->base, listener->fd, EV_READ | EV_PERSIST,
-                                   on_incoming, listener);
+    listener->incoming = event_new(listener->base, listener->listening.fd,
+                                   EV_READ | EV_PERSIST, on_incoming, listener);
     listener->resume = evtimer_new(listener->base, on_resume, listener);
     if (!listener->incoming || !listener->resume ||
         event_add(listener->incoming, NULL) != 0)
@@ -304,10 +241,10 @@ int rfaas_listener_new(struct event_base *base, const char *address,
     new->key = *key;
     new->accepted = accepted;
     new->arg = arg;
-    new->fd = -1;
+    new->listening.fd = -1;
     new->key_file = strdup(key_file);
     int status = new->key_file
-                     ? listen_at(new, address)
+                     ? rfaas_socket_listen(address, &new->listening)
                      : rfaas_fail(RFAAS_ERR_NO_MEMORY, "listener: out of memory");
     if (status == RFAAS_OK)
         status = start_events(new);
@@ -319,14 +256,9 @@ int rfaas_listener_new(struct event_base *base, const char *address,
     return RFAAS_OK;
 }
 
-/* Removes the socket's file, if it is still the one that was made. */
-static void remove_file(const struct rfaas_listener *listener)
+const char *rfaas_listener_address(const struct rfaas_listener *listener)
 {
-    struct stat stat;
-    const char *path = listener->address.sun_path;
-    if (listener->file_inode && lstat(path, &stat) == 0 &&
-        stat.st_dev == listener->file_device && stat.st_ino == listener->file_inode)
-        unlink(path);
+    return listener->listening.address;
 }
 
 void rfaas_listener_free(struct rfaas_listener *listener)
@@ -339,9 +271,7 @@ void rfaas_listener_free(struct rfaas_listener *listener)
         event_free(listener->incoming);
     if (listener->resume)
         event_free(listener->resume);
-    remove_file(listener);
-    if (listener->fd >= 0)
-        close(listener->fd);
+    rfaas_socket_close(&listener->listening);
     free(listener->key_file);
     listener->freed = true;
     if (!listener->in_call)

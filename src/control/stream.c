@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "control/inbox.h"
+#include "control/socket.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -24,6 +25,7 @@ struct frame {
 
 struct rfaas_stream {
     int fd;
+    bool local; /* descriptors travel */
     size_t message_max;
     int fds_max;
     struct rfaas_inbox in;
@@ -39,11 +41,16 @@ int rfaas_stream_new(int socket, size_t message_max, struct rfaas_stream **strea
     if (flags < 0 || fcntl(socket, F_SETFL, flags | O_NONBLOCK) < 0 ||
         fcntl(socket, F_SETFD, FD_CLOEXEC) < 0)
         return rfaas_fail(RFAAS_ERR_IO, "control socket %d: %m", socket);
+    bool local = rfaas_socket_is_local(socket);
+    int status = local ? RFAAS_OK : rfaas_socket_watch(socket);
+    if (status != RFAAS_OK)
+        return status;
 
     struct rfaas_stream *new = calloc(1, sizeof *new);
     if (!new)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "control stream: out of memory");
     new->fd = socket;
+    new->local = local;
     new->message_max = message_max;
     new->fds_max = RFAAS_STREAM_FDS_MAX;
     new->out_last = &new->out_first;
@@ -94,6 +101,11 @@ int rfaas_stream_fd(const struct rfaas_stream *stream)
     return stream->fd;
 }
 
+bool rfaas_stream_local(const struct rfaas_stream *stream)
+{
+    return stream->local;
+}
+
 void rfaas_received_free(struct rfaas_received *received)
 {
     if (received->message)
@@ -136,6 +148,8 @@ int rfaas_stream_put(struct rfaas_stream *stream, const Rfaas__Message *message,
         return rfaas_fail(RFAAS_ERR_ARGUMENT,
                           "control: a message with %d descriptors, takes 0..%d",
                           fd_count, RFAAS_STREAM_FDS_MAX);
+    if (!stream->local)
+        fd_count = 0;
     if (stream->out_bytes + length > RFAAS_STREAM_QUEUE_MAX)
         return rfaas_fail(RFAAS_ERR_IO,
                           "control: the peer doesn't read: %zu bytes wait",

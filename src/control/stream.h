@@ -1,5 +1,5 @@
 /* Messages and file descriptors on a stream socket, as rfaas.proto describes the
- * frames. One thread at a time. Used directly by those who have one peer and no
+ * frames. Over TCP no descriptors travel: those that are given are left out. One thread at a time. Used directly by those who have one peer and no
  * event loop (worker, handshake); connection.h drives it from libevent. */
 #ifndef RFAAS_CONTROL_STREAM_H
 #define RFAAS_CONTROL_STREAM_H
@@ -29,7 +29,8 @@ struct rfaas_received {
 };
 void rfaas_received_free(struct rfaas_received *received);
 
-/* Takes over the socket and makes it nonblocking and close-on-exec. `message_max`:
+/* Takes over the socket and makes it nonblocking and close-on-exec; one of TCP notices a
+ * peer that goes without a word (rfaas_socket_watch). `message_max`:
  * longer messages from the peer are RFAAS_ERR_PROTOCOL. After a failure the socket
  * is still the caller's. */
 int rfaas_stream_new(int socket, size_t message_max, struct rfaas_stream **stream);
@@ -41,6 +42,8 @@ void rfaas_stream_limit(struct rfaas_stream *stream, size_t message_max);
  * RFAAS_STREAM_FDS_MAX. For strangers: with 0 the system opens none in this process. */
 void rfaas_stream_limit_fds(struct rfaas_stream *stream, int fds_max);
 int rfaas_stream_fd(const struct rfaas_stream *stream);
+/* Whether the peer is on this node: it is a Unix socket. */
+bool rfaas_stream_local(const struct rfaas_stream *stream);
 
 /* Queues a message; descriptors are duplicated, the caller keeps its own. Fails with
  * RFAAS_ERR_NO_MEMORY, RFAAS_ERR_IO (too many bytes wait for the peer, or this process
