@@ -69,6 +69,8 @@ libmanager_la_SOURCES = \
 	src/manager/leases.h \
 	src/manager/messages.c \
 	src/manager/messages.h \
+	src/manager/requests.c \
+	src/manager/requests.h \
 	src/manager/server.c \
 	src/manager/server.h
 

@@ -154,8 +154,8 @@ void expect_end(uint64_t owner, uint32_t executor, enum rfaas_lease_end reason)
 
 void join(uint32_t id, uint32_t cores)
 {
-    struct rfaas_executor_offer offer = {id, cores, (uint64_t)cores << 20, "unix:@x",
-                                         "node"};
+    struct rfaas_executor_offer offer = {
+        id, cores, (uint64_t)cores << 20, {"unix:@x", "", "node", ""}};
     CHECK_EQUAL(rfaas_leases_join(leases, &offer, now), RFAAS_OK);
 }
 

@@ -18,7 +18,7 @@ void begin(void)
     rfaas_manager_stop(manager);
     manager = NULL;
     CHECK_FATAL(rfaas_key_create(&key) == RFAAS_OK);
-    CHECK_FATAL(rfaas_manager_start("", &key, &manager) == RFAAS_OK);
+    CHECK_FATAL(rfaas_manager_start("", "", &key, &manager) == RFAAS_OK);
 }
 
 static void forget_heard(void)

@@ -207,7 +207,7 @@ void pool_begin(int cores)
 {
     begin();
     CHECK_OK_FATAL(rfaas_key_create(&pool.key));
-    CHECK_OK_FATAL(rfaas_manager_start("", &pool.key, &manager));
+    CHECK_OK_FATAL(rfaas_manager_start("", "", &pool.key, &manager));
     snprintf(pool.address, sizeof pool.address, "%s", rfaas_manager_address(manager));
     executor_start(cores);
     pool.session = session_open();

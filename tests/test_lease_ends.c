@@ -267,9 +267,9 @@ static void test_bad_executors(void)
 {
     begin();
     join(1, 2);
-    struct rfaas_executor_offer offer = {1, 2, 0, "unix:@x", "node"};
+    struct rfaas_executor_offer offer = {1, 2, 0, {"unix:@x", "", "node", ""}};
     CHECK_EQUAL(rfaas_leases_join(leases, &offer, now), RFAAS_ERR_ARGUMENT);
-    offer = (struct rfaas_executor_offer){2, 0, 0, "unix:@x", "node"};
+    offer = (struct rfaas_executor_offer){2, 0, 0, {"unix:@x", "", "node", ""}};
     CHECK_EQUAL(rfaas_leases_join(leases, &offer, now), RFAAS_ERR_ARGUMENT);
     CHECK_EQUAL(freed(1, 0), RFAAS_ERR_ARGUMENT);
     CHECK_EQUAL(freed(1, 99), RFAAS_ERR_ARGUMENT);

@@ -16,13 +16,13 @@ static void test_start(void)
     CHECK_EQUAL(rfaas_key_read(rfaas_manager_key_file(manager), &offered), RFAAS_OK);
     CHECK(memcmp(&offered, &key, sizeof key) == 0);
     struct rfaas_manager *second = NULL;
-    CHECK_EQUAL(rfaas_manager_start("nowhere", &key, &second), RFAAS_ERR_ARGUMENT);
-    CHECK_EQUAL(rfaas_manager_start(rfaas_manager_address(manager), &key, &second),
+    CHECK_EQUAL(rfaas_manager_start("nowhere", "", &key, &second), RFAAS_ERR_ARGUMENT);
+    CHECK_EQUAL(rfaas_manager_start(rfaas_manager_address(manager), "", &key, &second),
                 RFAAS_ERR_IO);
     char longer[200];
     memset(longer, 'x', sizeof longer - 1);
     longer[sizeof longer - 1] = '\0';
-    CHECK_EQUAL(rfaas_manager_start(longer, &key, &second), RFAAS_ERR_ARGUMENT);
+    CHECK_EQUAL(rfaas_manager_start(longer, "", &key, &second), RFAAS_ERR_ARGUMENT);
     CHECK(second == NULL);
 }
 

@@ -37,8 +37,12 @@ struct key {
 
 static const struct key keys[] = {
     KEY(transport, CHOICE, "auto", "auto|shm", "how bytes reach a worker"),
-    KEY(manager_address, TEXT, "", "unix:@NAME or unix:/PATH",
+    KEY(manager_address, TEXT, "", "unix:@NAME, unix:/PATH or HOST:PORT",
         "where the manager is; empty: a new one is started"),
+    KEY(listen, TEXT, "auto", "auto, tcp or HOST:PORT",
+        "where other nodes reach manager and executors; auto: by TCP when the job has "
+        "several nodes, or an executor's manager is reached by TCP; tcp: at any free "
+        "port"),
     KEY(key_file, TEXT, "", "path of a file, at most 511 bytes",
         "the job's key; empty: a new one, or the one that the manager offers to "
         "processes of its user"),

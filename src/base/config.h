@@ -19,6 +19,7 @@ enum { RFAAS_CONFIG_STRING_MAX = 512 }; /* bytes of a text value, its end includ
 struct rfaas_config {
     char transport[16];                            /* auto, shm */
     char manager_address[RFAAS_CONFIG_STRING_MAX]; /* "" = start one */
+    char listen[RFAAS_CONFIG_STRING_MAX];          /* auto, tcp, or an address of TCP */
     char key_file[RFAAS_CONFIG_STRING_MAX];        /* "" = a new key, or the one the
                                                       manager of this user offers */
     char executors[16];                            /* auto, none */

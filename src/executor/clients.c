@@ -154,6 +154,19 @@ static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
     return RFAAS_OK;
 }
 
+/* What it can't say of a worker that isn't its own, or has gone meanwhile. */
+static int on_worker_kill(struct rfaas_client *client, const Rfaas__WorkerKill *body)
+{
+    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->lease);
+    if (!lease || lease->client != client)
+        return RFAAS_OK;
+    uint32_t number = body->worker - lease->terms.first_worker;
+    if (number < lease->worker_count && lease->workers[number].pid > 0 &&
+        lease->workers[number].pid == (pid_t)body->pid)
+        rfaas_worker_kill(&lease->workers[number]);
+    return RFAAS_OK;
+}
+
 static void blob_free(struct rfaas_blob *blob)
 {
     for (int i = 0; i < blob->fd_count; i++)
@@ -278,6 +291,8 @@ static int handle(struct rfaas_client *client, struct rfaas_received *received)
         return on_lease_open(client, m->lease_open);
     case RFAAS__MESSAGE__BODY_WORKER_CONNECT:
         return on_worker_connect(client, m, received);
+    case RFAAS__MESSAGE__BODY_WORKER_KILL:
+        return on_worker_kill(client, m->worker_kill);
     case RFAAS__MESSAGE__BODY_MEMORY_ADD:
         return on_memory_add(client, m->memory_add, received);
     case RFAAS__MESSAGE__BODY_MEMORY_REMOVE:

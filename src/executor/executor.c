@@ -4,6 +4,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "control/dial.h"
+#include "control/host.h"
+#include "control/socket.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -130,6 +132,11 @@ static void on_withdraw(struct rfaas_executor *executor,
                      body->reason ? body->reason : RFAAS__LEASE_END__LEASE_END_REVOKED);
 }
 
+static const char *network_address(const struct rfaas_executor *executor)
+{
+    return executor->network ? rfaas_listener_address(executor->network) : "";
+}
+
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg)
 {
@@ -138,9 +145,10 @@ static void on_message(struct rfaas_connection *connection,
     int status = RFAAS_OK;
     switch (m->body_case) {
     case RFAAS__MESSAGE__BODY_EXECUTOR_REGISTERED:
-        rfaas_info("executor %u of %s at %s with %d cores",
+        rfaas_info("executor %u of %s at %s %s with %d cores",
                    m->executor_registered->executor, rfaas_connection_name(connection),
-                   executor->address, executor->core_count);
+                   rfaas_listener_address(executor->listener),
+                   network_address(executor), executor->core_count);
         report_start(executor, "ready");
         break;
     case RFAAS__MESSAGE__BODY_LEASE_ASSIGN:
@@ -182,7 +190,11 @@ static const struct rfaas_connection_calls manager_calls = {
 static void send_register(struct rfaas_executor *executor, const char *node)
 {
     Rfaas__ExecutorRegister body = RFAAS__EXECUTOR_REGISTER__INIT;
-    body.address = executor->address;
+    char boot_id[RFAAS_BOOT_ID_MAX];
+    rfaas_host_boot_id(boot_id);
+    body.boot_id = boot_id;
+    body.address = (char *)(uintptr_t)rfaas_listener_address(executor->listener);
+    body.network_address = (char *)(uintptr_t)network_address(executor);
     body.node = (char *)(uintptr_t)node;
     body.cores = (uint32_t)executor->core_count;
     body.memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -234,10 +246,36 @@ static int events_create(struct rfaas_executor *executor)
     return RFAAS_OK;
 }
 
+/* Listens for clients on this node and, where there is a way to others, for those:
+ * `wanted` is the setting `listen`, `beside` an address as the manager's peers have it,
+ * "" if that is on this node too. */
+static int listen_for_clients(struct rfaas_executor *executor, const char *wanted,
+                              bool manager_local, const char *beside)
+{
+    char address[RFAAS_ADDRESS_MAX];
+    int status = rfaas_address_random("executor", address, sizeof address);
+    if (status == RFAAS_OK)
+        status =
+            rfaas_listener_new(executor->base, address, &executor->key, "",
+                               rfaas_clients_accept, executor, &executor->listener);
+    bool chosen = strcmp(wanted, "auto") != 0;
+    if (status != RFAAS_OK || (!chosen && manager_local))
+        return status;
+    if (!chosen)
+        wanted = beside[0] ? beside : "tcp";
+    if (!rfaas_address_is_tcp(wanted))
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "executor: listen=%.200s: takes auto, tcp or HOST:PORT",
+                          wanted);
+    return rfaas_listener_new(executor->base, wanted, &executor->key, "",
+                              rfaas_clients_accept, executor, &executor->network);
+}
+
 static int join(struct rfaas_executor *executor,
                 const struct rfaas_executor_options *options)
 {
     char node[256] = "", name[320];
+    char beside[RFAAS_ADDRESS_MAX];
     struct rfaas_stream *stream;
     gethostname(node, sizeof node - 1);
     snprintf(name, sizeof name, "executor %d on %s", (int)getpid(), node);
@@ -246,18 +284,15 @@ static int join(struct rfaas_executor *executor,
                                &executor->key, &stream);
     if (status != RFAAS_OK)
         return status;
+    bool local = rfaas_stream_local(stream);
+    rfaas_socket_listen_beside(rfaas_stream_fd(stream), beside);
     status = rfaas_connection_new(executor->base, stream, "manager", &manager_calls,
                                   executor, &executor->manager);
     if (status != RFAAS_OK) {
         rfaas_stream_free(stream);
         return status;
     }
-    status =
-        rfaas_address_random("executor", executor->address, sizeof executor->address);
-    if (status == RFAAS_OK)
-        status =
-            rfaas_listener_new(executor->base, executor->address, &executor->key, "",
-                               rfaas_clients_accept, executor, &executor->listener);
+    status = listen_for_clients(executor, options->listen, local, beside);
     if (status == RFAAS_OK)
         send_register(executor, node);
     return status;
@@ -268,6 +303,7 @@ static void tear_down(struct rfaas_executor *executor)
     while (executor->clients)
         rfaas_client_free(executor->clients);
     rfaas_listener_free(executor->listener);
+    rfaas_listener_free(executor->network);
     rfaas_connection_free(executor->manager);
     executor->manager = NULL;
     struct hosted_lease *lease, *next;

@@ -78,9 +78,8 @@ struct rfaas_executor {
     struct event_base *base;
     struct event *child_signal, *end_signals[2], *end_timer;
     struct rfaas_connection *manager;
-    struct rfaas_listener *listener;
+    struct rfaas_listener *listener, *network; /* for its node, and others or NULL */
     struct rfaas_key key;
-    char address[RFAAS_ADDRESS_MAX];
     struct rfaas_cores cores; /* that workers are bound to */
     int core_count;           /* offered; may be more than there are in `cores` */
     int *load;                /* workers on each of them, [core_count] */
@@ -97,6 +96,7 @@ struct rfaas_executor {
 /* What the command line says. */
 struct rfaas_executor_options {
     const char *manager;
+    const char *listen;               /* the setting */
     const struct rfaas_key *key;      /* NULL: the one that the manager offers */
     int cores;                        /* 0: all of `cpuset` */
     const struct rfaas_cores *cpuset; /* NULL: all that are allowed */

@@ -21,6 +21,10 @@ static const char usage_text[] =
     "  -m, --manager ADDRESS  the manager's address, as it or MPIX_Pool_get_info says\n"
     "  -k, --key-file FILE    file with the job's key; a manager of the same user on\n"
     "                         this node tells by itself where it is\n"
+    "      --listen HOST:PORT where clients on other nodes reach it, by TCP; tcp: at "
+    "any\n"
+    "                         free port; default (auto): so if the manager is reached\n"
+    "                         by TCP, else nowhere\n"
     "  -c, --cores N          cores to offer (default: all it may use); more than "
     "there\n"
     "                         are share them\n"
@@ -37,11 +41,18 @@ static const char usage_text[] =
     "\n"
     "Exit status: 0 after an ordinary end, 1 on failure, 2 for wrong usage.\n";
 
-enum { OPTION_CPUSET = 256, OPTION_READY_FD, OPTION_VERSION, OPTION_WORKER };
+enum {
+    OPTION_CPUSET = 256,
+    OPTION_READY_FD,
+    OPTION_LISTEN,
+    OPTION_VERSION,
+    OPTION_WORKER
+};
 
 static const struct option long_options[] = {
     {"manager", required_argument, NULL, 'm'},
     {"key-file", required_argument, NULL, 'k'},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
     {"cores", required_argument, NULL, 'c'},
     {"cpuset", required_argument, NULL, OPTION_CPUSET},
     {"log-level", required_argument, NULL, 'l'},
@@ -101,10 +112,8 @@ struct arguments {
 static int take_option(struct arguments *a, int option)
 {
     static const char *const keys[] = {
-        ['m'] = "manager_address",
-        ['k'] = "key_file",
-        ['c'] = "cores",
-        ['l'] = "log_level",
+        ['m'] = "manager_address", ['k'] = "key_file",         ['c'] = "cores",
+        ['l'] = "log_level",       [OPTION_LISTEN] = "listen",
     };
     char setting[RFAAS_CONFIG_STRING_MAX + 32], *end;
     const char *const settings[] = {setting, NULL};
@@ -113,6 +122,7 @@ static int take_option(struct arguments *a, int option)
     case 'k':
     case 'c':
     case 'l':
+    case OPTION_LISTEN:
         snprintf(setting, sizeof setting, "%s=%s", keys[option], optarg);
         return rfaas_config_apply(&a->config, settings) == RFAAS_OK ? -1 : invalid();
     case OPTION_CPUSET:
@@ -170,6 +180,7 @@ int main(int argc, char **argv)
     raise_descriptor_limit();
     struct rfaas_executor_options options = {
         .manager = a.config.manager_address,
+        .listen = a.config.listen,
         .key = a.config.key_file[0] != '\0' ? &key : NULL,
         .cores = (int)a.config.cores,
         .cpuset = a.has_cpuset ? &a.cpuset : NULL,

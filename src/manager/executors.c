@@ -19,9 +19,21 @@ struct rfaas_executor *rfaas_executor_find(struct rfaas_executor *executors,
 
 static void executor_free(struct rfaas_executor *executor)
 {
-    free((char *)executor->offer.address);
-    free((char *)executor->offer.node);
+    const struct rfaas_executor_place *place = &executor->offer.place;
+    free((char *)place->address);
+    free((char *)place->network_address);
+    free((char *)place->node);
+    free((char *)place->boot_id);
     free(executor);
+}
+
+static bool place_copy(struct rfaas_executor_place *copy,
+                       const struct rfaas_executor_place *place)
+{
+    *copy = (struct rfaas_executor_place){strdup(place->address),
+                                          strdup(place->network_address),
+                                          strdup(place->node), strdup(place->boot_id)};
+    return copy->address && copy->network_address && copy->node && copy->boot_id;
 }
 
 int rfaas_executor_join(struct rfaas_executor **executors,
@@ -38,9 +50,7 @@ int rfaas_executor_join(struct rfaas_executor **executors,
     executor->offer = *offer;
     executor->cores_free = offer->cores;
     executor->memory_free = offer->memory;
-    executor->offer.address = strdup(offer->address);
-    executor->offer.node = strdup(offer->node);
-    if (executor->offer.address && executor->offer.node)
+    if (place_copy(&executor->offer.place, &offer->place))
         HASH_ADD(hh, *executors, offer.id, sizeof executor->offer.id, executor);
     if (!executor->hh.tbl) {
         executor_free(executor);

@@ -159,8 +159,8 @@ static void tell_grant(struct rfaas_leases *leases, const struct lease *lease,
     size_t count = 0;
     for (const struct rfaas_part *part = lease->parts; part; part = part->next) {
         const struct rfaas_executor_offer *offer = &part->executor->offer;
-        list[count++] = (struct rfaas_lease_part){offer->id, part->workers,
-                                                  offer->address, offer->node};
+        list[count++] =
+            (struct rfaas_lease_part){offer->id, part->workers, offer->place};
     }
     struct rfaas_lease_grant grant = {lease->id, &lease->request, list, count};
     for (size_t i = 0; i < count; i++)

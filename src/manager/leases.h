@@ -64,13 +64,18 @@ enum rfaas_lease_end {
     RFAAS_LEASE_CLIENT_LOST = 4,
 };
 
+/* Where an executor is, as it says itself. */
+struct rfaas_executor_place {
+    const char *address, *network_address; /* for its node, and for others or "" */
+    const char *node, *boot_id;
+};
+
 /* What an executor offers. `id` is chosen by the caller and not used again. */
 struct rfaas_executor_offer {
     uint32_t id;
     uint32_t cores;
-    uint64_t memory;     /* bytes */
-    const char *address; /* copied, as node */
-    const char *node;
+    uint64_t memory;                   /* bytes */
+    struct rfaas_executor_place place; /* its texts are copied */
 };
 
 struct rfaas_lease_request {
@@ -89,8 +94,7 @@ struct rfaas_lease_request {
 struct rfaas_lease_part {
     uint32_t executor;
     uint32_t workers;
-    const char *address;
-    const char *node;
+    struct rfaas_executor_place place;
 };
 
 struct rfaas_lease_grant {

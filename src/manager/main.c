@@ -14,7 +14,8 @@
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char usage_text[] =
-    "Usage: rfaas-manager [--address ADDRESS] [--key-file FILE] [--log-level LEVEL]\n"
+    "Usage: rfaas-manager [--address ADDRESS] [--listen HOST:PORT] [--key-file FILE]\n"
+    "                     [--log-level LEVEL]\n"
     "       rfaas-manager --help | --version\n";
 
 static const char help_text[] =
@@ -23,11 +24,17 @@ static const char help_text[] =
     "the foreground until SIGINT or SIGTERM; then all leases end, and with them the\n"
     "executors. When it serves it prints one line,\n"
     "    manager_address=ADDRESS key_file=FILE\n"
-    "with what executors and clients need to find it.\n"
+    "with what executors and clients on this node need to find it. With --listen\n"
+    "    network_address=ADDRESS\n"
+    "follows in the same line, for those on other nodes.\n"
     "\n"
     "Options\n"
     "  --address ADDRESS  where to listen: unix:@NAME (no file) or unix:/PATH;\n"
     "                     default: a random unix:@NAME\n"
+    "  --listen HOST:PORT listen for other nodes too, by TCP; port 0: any that is "
+    "free;\n"
+    "                     tcp: any port, at all addresses of this host. They need the\n"
+    "                     key: give them a copy of the key file\n"
     "  --key-file FILE    the key that executors and clients must have too. If there\n"
     "                     is no such file it is made, with mode 600, and stays when\n"
     "                     the manager ends: it is yours. Default: a new key, which\n"
@@ -38,8 +45,8 @@ static const char help_text[] =
     "  --help             print this and exit\n"
     "  --version          print the version and exit\n"
     "\n"
-    "An option that isn't given is taken from the setting manager_address, key_file\n"
-    "or log_level, in the environment (RFAAS_MANAGER_ADDRESS, ...) or in the\n"
+    "An option that isn't given is taken from the setting manager_address, listen,\n"
+    "key_file or log_level, in the environment (RFAAS_MANAGER_ADDRESS, ...) or in the\n"
     "configuration file; see rfaas-info.\n"
     "\n"
     "Exit status\n"
@@ -49,8 +56,8 @@ static const char help_text[] =
 
 /* What the command line says. Each option is the setting of its name. */
 struct options {
-    char values[3][RFAAS_CONFIG_STRING_MAX + 32];
-    const char *settings[4]; /* as rfaas_config_load takes them */
+    char values[4][RFAAS_CONFIG_STRING_MAX + 32];
+    const char *settings[5]; /* as rfaas_config_load takes them */
     int count;
 };
 
@@ -72,6 +79,7 @@ static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option known[] = {
         {"address", required_argument, NULL, 'a'},
+        {"listen", required_argument, NULL, 'n'},
         {"key-file", required_argument, NULL, 'k'},
         {"log-level", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
@@ -84,6 +92,9 @@ static int parse(int argc, char **argv, struct options *options)
         switch (option) {
         case 'a':
             add_setting(options, "manager_address", optarg);
+            break;
+        case 'n':
+            add_setting(options, "listen", optarg);
             break;
         case 'k':
             add_setting(options, "key_file", optarg);
@@ -126,16 +137,20 @@ static int serve(const struct rfaas_config *config, const sigset_t *signals)
 {
     struct rfaas_key key;
     struct rfaas_manager *manager;
+    const char *listen = strcmp(config->listen, "auto") == 0 ? "" : config->listen;
     int status = get_key(config->key_file, &key);
     if (status == RFAAS_OK)
-        status = rfaas_manager_start(config->manager_address, &key, &manager);
+        status = rfaas_manager_start(config->manager_address, listen, &key, &manager);
     explicit_bzero(&key, sizeof key);
     if (status != RFAAS_OK) {
         fprintf(stderr, "rfaas-manager: %s\n", rfaas_last_error());
         return EXIT_FAILED;
     }
-    printf("manager_address=%s key_file=%s\n", rfaas_manager_address(manager),
+    printf("manager_address=%s key_file=%s", rfaas_manager_address(manager),
            *config->key_file ? config->key_file : rfaas_manager_key_file(manager));
+    if (*rfaas_manager_network_address(manager))
+        printf(" network_address=%s", rfaas_manager_network_address(manager));
+    printf("\n");
     int exit_status = EXIT_OK, signal;
     if (fflush(stdout) == 0) {
         sigwait(signals, &signal);

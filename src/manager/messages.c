@@ -166,6 +166,8 @@ static void tell_assign(const struct rfaas_lease_grant *grant,
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_LEASE_ASSIGN;
     message.lease_assign = &assign;
+    rfaas_info("lease %" PRIu64 ": %u workers on %s, %s", grant->lease, part->workers,
+               part->place.node, peer->name);
     post(peer, &message);
 }
 
@@ -197,8 +199,10 @@ static void tell_granted(const struct rfaas_lease_grant *grant, void *arg)
         rfaas__lease_part__init(part);
         part->executor = from->executor;
         part->workers = from->workers;
-        part->address = (char *)from->address;
-        part->node = (char *)from->node;
+        part->address = (char *)from->place.address;
+        part->network_address = (char *)from->place.network_address;
+        part->node = (char *)from->place.node;
+        part->boot_id = (char *)from->place.boot_id;
         workers += from->workers;
     }
     Rfaas__LeaseGrant granted = RFAAS__LEASE_GRANT__INIT;

@@ -1,15 +1,12 @@
 #include "manager/server.h"
 #include "base/clock.h"
-#include "base/cores.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "control/address.h"
 #include "control/connection.h"
-#include "manager/messages.h"
+#include "manager/requests.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,13 +16,12 @@
 #include <unistd.h>
 
 enum {
-    /* No message to a manager is longer: names, an address and some numbers. */
+    /* No message to a manager is longer: names, addresses and some numbers. */
     MESSAGE_MAX = 4096,
-    NODE_MAX = 256,
 };
 
 struct rfaas_manager {
-    char address[RFAAS_ADDRESS_MAX];
+    char address[RFAAS_ADDRESS_MAX], network_address[RFAAS_ADDRESS_MAX];
     struct rfaas_key key;
     int key_fd; /* the key file that is offered */
     char key_file[64];
@@ -36,7 +32,7 @@ struct rfaas_manager {
     /* The thread's own, once it runs. */
     struct event_base *base;
     struct event *stop, *timer;
-    struct rfaas_listener *listener;
+    struct rfaas_listener *listener, *network;
     struct rfaas_peers peers;
     struct rfaas_leases *leases;
 };
@@ -89,130 +85,7 @@ static void throw_out(struct rfaas_manager *manager, struct rfaas_peer *peer,
     drop(manager, peer);
 }
 
-/* ---- messages of executors ----------------------------------------------------- */
-
-static int check_register(const Rfaas__ExecutorRegister *body)
-{
-    struct sockaddr_storage address;
-    socklen_t length;
-    int status = rfaas_address_parse(body->address, &address, &length);
-    if (status != RFAAS_OK)
-        return status;
-    if (body->cores == 0 || body->cores > RFAAS_CORES_MAX)
-        return rfaas_fail(RFAAS_ERR_ARGUMENT, "an executor has 1..%d cores, not %u",
-                          RFAAS_CORES_MAX, body->cores);
-    if (strlen(body->node) >= NODE_MAX)
-        return rfaas_fail(RFAAS_ERR_ARGUMENT, "a node's name of %zu bytes",
-                          strlen(body->node));
-    return RFAAS_OK;
-}
-
-static int on_register(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                       const Rfaas__Message *message)
-{
-    const Rfaas__ExecutorRegister *body = message->executor_register;
-    int status = check_register(body);
-    if (status != RFAAS_OK)
-        return status;
-    if (peer->joined)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "registered already");
-    status = rfaas_peers_reserve_part(&manager->peers);
-    if (status != RFAAS_OK)
-        return status;
-    /* Its leases come after it has learnt who it is. */
-    rfaas_send_registered(peer, message->call);
-    struct rfaas_executor_offer offer = {peer->number, body->cores, body->memory,
-                                         body->address, body->node};
-    status = rfaas_leases_join(manager->leases, &offer, rfaas_clock_ns());
-    if (status != RFAAS_OK)
-        return status;
-    peer->joined = true;
-    rfaas_info("%s joined: %u cores and %" PRIu64 " bytes on %s at %s", peer->name,
-               body->cores, body->memory, body->node, body->address);
-    return RFAAS_OK;
-}
-
-static int on_freed(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                    const Rfaas__Message *message)
-{
-    uint64_t lease = message->lease_freed->lease;
-    rfaas_debug("%s: lease %" PRIu64 " is freed", peer->name, lease);
-    return rfaas_leases_freed(manager->leases, peer->number, lease, rfaas_clock_ns());
-}
-
-/* ---- messages of clients ------------------------------------------------------- */
-
-static int on_request(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                      const Rfaas__Message *message)
-{
-    const Rfaas__LeaseRequest *body = message->lease_request;
-    struct rfaas_lease_request request = {
-        .owner = peer->number,
-        .call = message->call,
-        .workers = body->workers,
-        .min_workers = body->min_workers,
-        .cores_per_worker = body->cores_per_worker,
-        .memory_per_worker = body->memory_per_worker,
-        .duration = body->duration_ns,
-        .wait = body->wait_ns,
-    };
-    int status = rfaas_random(&request.token, sizeof request.token);
-    if (status == RFAAS_OK)
-        rfaas_leases_request(manager->leases, &request, rfaas_clock_ns());
-    return status;
-}
-
-static int on_renew(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                    const Rfaas__Message *message)
-{
-    const Rfaas__LeaseRenew *body = message->lease_renew;
-    int status = rfaas_leases_renew(manager->leases, peer->number, body->lease,
-                                    body->duration_ns, rfaas_clock_ns());
-    if (status != RFAAS_OK)
-        rfaas_warn("%s: renewal refused: %s", peer->name, rfaas_last_error());
-    rfaas_send_renewed(peer, message->call, body->lease, status);
-    return RFAAS_OK;
-}
-
-static int on_release(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                      const Rfaas__Message *message)
-{
-    uint64_t lease = message->lease_release->lease;
-    if (lease == 0) {
-        rfaas_leases_withdraw(manager->leases, peer->number, message->call,
-                              rfaas_clock_ns());
-        return RFAAS_OK;
-    }
-    int status =
-        rfaas_leases_release(manager->leases, peer->number, lease, rfaas_clock_ns());
-    if (status == RFAAS_OK)
-        rfaas_send_released(peer, message->call, lease);
-    return status;
-}
-
-/* Who may say what. */
-static const struct {
-    Rfaas__Message__BodyCase body;
-    Rfaas__Role role;
-    int (*handle)(struct rfaas_manager *, struct rfaas_peer *, const Rfaas__Message *);
-} handlers[] = {
-    {RFAAS__MESSAGE__BODY_LEASE_REQUEST, RFAAS__ROLE__ROLE_CLIENT, on_request},
-    {RFAAS__MESSAGE__BODY_LEASE_RENEW, RFAAS__ROLE__ROLE_CLIENT, on_renew},
-    {RFAAS__MESSAGE__BODY_LEASE_RELEASE, RFAAS__ROLE__ROLE_CLIENT, on_release},
-    {RFAAS__MESSAGE__BODY_EXECUTOR_REGISTER, RFAAS__ROLE__ROLE_EXECUTOR, on_register},
-    {RFAAS__MESSAGE__BODY_LEASE_FREED, RFAAS__ROLE__ROLE_EXECUTOR, on_freed},
-};
-
-static int handle(struct rfaas_manager *manager, struct rfaas_peer *peer,
-                  const Rfaas__Message *message)
-{
-    for (size_t i = 0; i < sizeof handlers / sizeof *handlers; i++) {
-        if (handlers[i].body == message->body_case && handlers[i].role == peer->role)
-            return handlers[i].handle(manager, peer, message);
-    }
-    return rfaas_fail(RFAAS_ERR_PROTOCOL, "message %d is not for a manager from it",
-                      (int)message->body_case);
-}
+/* ---- connections ----------------------------------------------------------------- */
 
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg)
@@ -220,7 +93,8 @@ static void on_message(struct rfaas_connection *connection,
     (void)connection;
     struct rfaas_peer *peer = arg;
     struct rfaas_manager *manager = peer->manager;
-    if (handle(manager, peer, received->message) == RFAAS_OK)
+    struct rfaas_books books = {&manager->peers, manager->leases};
+    if (rfaas_peer_handle(&books, peer, received->message) == RFAAS_OK)
         settle(manager);
     else
         throw_out(manager, peer, rfaas_last_error());
@@ -265,14 +139,20 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
     event_base_loopbreak(manager->base);
 }
 
+static void listeners_free(struct rfaas_manager *manager)
+{
+    rfaas_listener_free(manager->listener);
+    rfaas_listener_free(manager->network);
+    manager->listener = manager->network = NULL;
+}
+
 static void *serve(void *arg)
 {
     struct rfaas_manager *manager = arg;
     if (event_base_dispatch(manager->base) != 0)
         rfaas_error("manager: the event loop failed: %m");
     /* Everybody learns of the end, whatever brought it about. */
-    rfaas_listener_free(manager->listener);
-    manager->listener = NULL;
+    listeners_free(manager);
     rfaas_leases_stop(manager->leases);
     rfaas_peers_free(&manager->peers);
     return NULL;
@@ -310,7 +190,7 @@ static int start_events(struct rfaas_manager *manager)
 /* What is there of a manager whose thread isn't running (any more). */
 static void dispose(struct rfaas_manager *manager)
 {
-    rfaas_listener_free(manager->listener);
+    listeners_free(manager);
     rfaas_leases_free(manager->leases);
     if (manager->timer)
         event_free(manager->timer);
@@ -326,18 +206,45 @@ static void dispose(struct rfaas_manager *manager)
     free(manager);
 }
 
-static int begin(struct rfaas_manager *manager, const char *address)
+static int choose_address(struct rfaas_manager *manager, const char *address)
 {
-    int status = RFAAS_OK;
     if (*address == '\0')
-        status =
-            rfaas_address_random("manager", manager->address, sizeof manager->address);
-    else if (strlen(address) < sizeof manager->address)
-        strcpy(manager->address, address);
-    else
-        status =
-            rfaas_fail(RFAAS_ERR_ARGUMENT, "manager: address of more than %d bytes",
-                       RFAAS_ADDRESS_MAX - 1);
+        return rfaas_address_random("manager", manager->address,
+                                    sizeof manager->address);
+    if (rfaas_address_is_tcp(address))
+        return rfaas_fail(
+            RFAAS_ERR_ARGUMENT,
+            "manager: address \"%.200s\": takes unix:@NAME or unix:/PATH; "
+            "for other nodes there is `listen`",
+            address);
+    if (strlen(address) >= sizeof manager->address)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "manager: address of more than %d bytes",
+                          RFAAS_ADDRESS_MAX - 1);
+    strcpy(manager->address, address);
+    return RFAAS_OK;
+}
+
+static int start_listeners(struct rfaas_manager *manager, const char *listen)
+{
+    int status =
+        rfaas_listener_new(manager->base, manager->address, &manager->key,
+                           manager->key_file, on_accepted, manager, &manager->listener);
+    if (status != RFAAS_OK || *listen == '\0')
+        return status;
+    if (!rfaas_address_is_tcp(listen))
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "manager: listen=%.200s: takes tcp or HOST:PORT", listen);
+    status = rfaas_listener_new(manager->base, listen, &manager->key, "", on_accepted,
+                                manager, &manager->network);
+    if (status == RFAAS_OK)
+        snprintf(manager->network_address, sizeof manager->network_address, "%s",
+                 rfaas_listener_address(manager->network));
+    return status;
+}
+
+static int begin(struct rfaas_manager *manager, const char *address, const char *listen)
+{
+    int status = choose_address(manager, address);
     if (status == RFAAS_OK)
         status = rfaas_key_offer(&manager->key, &manager->key_fd, manager->key_file,
                                  sizeof manager->key_file);
@@ -347,28 +254,26 @@ static int begin(struct rfaas_manager *manager, const char *address)
     if (status == RFAAS_OK)
         status = start_events(manager);
     if (status == RFAAS_OK)
-        status = rfaas_listener_new(manager->base, manager->address, &manager->key,
-                                    manager->key_file, on_accepted, manager,
-                                    &manager->listener);
+        status = start_listeners(manager, listen);
     if (status == RFAAS_OK)
         status = start_thread(manager);
     return status;
 }
 
-int rfaas_manager_start(const char *address, const struct rfaas_key *key,
-                        struct rfaas_manager **manager)
+int rfaas_manager_start(const char *address, const char *listen,
+                        const struct rfaas_key *key, struct rfaas_manager **manager)
 {
     struct rfaas_manager *made = calloc(1, sizeof *made); /* freed by dispose */
     if (!made)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "manager: out of memory");
     made->key = *key;
     made->key_fd = made->stop_fd = -1;
-    int status = begin(made, address);
+    int status = begin(made, address, listen);
     if (status != RFAAS_OK) {
         dispose(made);
         return status;
     }
-    rfaas_info("manager serves at %s", made->address);
+    rfaas_info("manager serves at %s %s", made->address, made->network_address);
     *manager = made;
     return RFAAS_OK;
 }
@@ -376,6 +281,11 @@ int rfaas_manager_start(const char *address, const struct rfaas_key *key,
 const char *rfaas_manager_address(const struct rfaas_manager *manager)
 {
     return manager->address;
+}
+
+const char *rfaas_manager_network_address(const struct rfaas_manager *manager)
+{
+    return manager->network_address;
 }
 
 const char *rfaas_manager_key_file(const struct rfaas_manager *manager)

@@ -17,17 +17,20 @@
 
 struct rfaas_manager;
 
-/* Starts a manager at `address` ("": rfaas_address_random). It serves when this
- * returns. Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_IO (e.g. address in use),
+/* Starts a manager at `address`, a Unix socket ("": rfaas_address_random), and for other
+ * nodes at `listen`, of TCP ("": nowhere; else see rfaas_socket_listen). It serves when
+ * this returns. Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_IO (e.g. address in use),
  * RFAAS_ERR_NO_MEMORY. */
-RFAAS_PRIVATE_API int rfaas_manager_start(const char *address,
+RFAAS_PRIVATE_API int rfaas_manager_start(const char *address, const char *listen,
                                           const struct rfaas_key *key,
                                           struct rfaas_manager **manager);
 
-/* Where it listens, and a key file for processes of the same user on this node
- * (rfaas_key_offer). Valid until rfaas_manager_stop. */
+/* Where it listens on this node and for others ("": not), and a key file for processes
+ * of the same user on this node (rfaas_key_offer). Valid until rfaas_manager_stop. */
 RFAAS_PRIVATE_API const char *
 rfaas_manager_address(const struct rfaas_manager *manager);
+RFAAS_PRIVATE_API const char *
+rfaas_manager_network_address(const struct rfaas_manager *manager);
 RFAAS_PRIVATE_API const char *
 rfaas_manager_key_file(const struct rfaas_manager *manager);
 

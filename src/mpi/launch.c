@@ -105,10 +105,12 @@ static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
     char program[] = "rfaas-executor", cpus[RFAAS_CORES_TEXT] = "";
     char manager[RFAAS_CONFIG_STRING_MAX + 16], key_file[32], count[32];
     char cpuset[RFAAS_CORES_TEXT + 16], ready_fd[32];
+    char listen[RFAAS_CONFIG_STRING_MAX + 16];
     int status = rfaas_cores_format(&share->cores, cpus, sizeof cpus);
     if (status != RFAAS_OK)
         return status;
     snprintf(manager, sizeof manager, "--manager=%s", pool->config.manager_address);
+    snprintf(listen, sizeof listen, "--listen=%s", pool->listen);
     snprintf(key_file, sizeof key_file, "--key-file=/dev/fd/%d", KEY_FD);
     snprintf(count, sizeof count, "--cores=%d", share->count);
     snprintf(cpuset, sizeof cpuset, "--cpuset=%s", cpus);
@@ -118,7 +120,7 @@ static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
         if (strcmp(rfaas_config_key_at(i)->name, "log_level") == 0)
             rfaas_config_format(&pool->config, i, level, sizeof level);
     snprintf(log_level, sizeof log_level, "--log-level=%s", level);
-    char *arguments[] = {program, manager,  key_file,  count,
+    char *arguments[] = {program, manager,  listen,    key_file, count,
                          cpuset,  ready_fd, log_level, NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;

@@ -45,7 +45,8 @@ struct mpix_pool {
     MPI_Comm comm;
     struct rfaas_config config;
     struct rfaas_key key;
-    struct rfaas_manager *manager; /* in rank 0, if it was started here */
+    struct rfaas_manager *manager;        /* in rank 0, if it was started here */
+    char listen[RFAAS_CONFIG_STRING_MAX]; /* for the executor that is started */
     struct mpix_executor executor;
     struct rfaas_cores unbound; /* this rank's cores before it was bound to fewer */
     bool was_bound;

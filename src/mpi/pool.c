@@ -63,11 +63,18 @@ static void pools_remove(MPIX_Pool pool)
 
 /* ---- creating -------------------------------------------------------------------- */
 
+/* Where this rank is. */
+struct place {
+    MPI_Comm node;   /* the ranks of its node */
+    bool others;     /* there are other nodes */
+    bool of_manager; /* rank 0 is on this one */
+};
+
 /* What rank 0 tells the others. */
 struct invitation {
     int status;
-    char text[256];
     char address[RFAAS_CONFIG_STRING_MAX];
+    char network_address[RFAAS_CONFIG_STRING_MAX]; /* for other nodes; "": the same */
     char key_file[RFAAS_CONFIG_STRING_MAX];
     struct rfaas_key key;
     int executors; /* whether they are to be started */
@@ -84,8 +91,29 @@ static int key_learn(const char *address, struct rfaas_key *key)
     return status;
 }
 
+/* In rank 0: starts the manager, for other nodes too if there are some or the user wants
+ * it. */
+static int manager_start(MPIX_Pool pool, bool others, struct invitation *invitation)
+{
+    struct rfaas_config *config = &pool->config;
+    const char *listen = config->listen;
+    if (strcmp(listen, "auto") == 0)
+        listen = others ? "tcp" : "";
+    int status = rfaas_manager_start("", listen, &pool->key, &pool->manager);
+    if (status != RFAAS_OK)
+        return status;
+    snprintf(config->manager_address, sizeof config->manager_address, "%s",
+             rfaas_manager_address(pool->manager));
+    if (config->key_file[0] == '\0')
+        snprintf(config->key_file, sizeof config->key_file, "%s",
+                 rfaas_manager_key_file(pool->manager));
+    snprintf(invitation->network_address, sizeof invitation->network_address, "%s",
+             rfaas_manager_network_address(pool->manager));
+    return RFAAS_OK;
+}
+
 /* In rank 0: starts the manager, or takes the one that is named. */
-static int invite(MPIX_Pool pool, struct invitation *invitation)
+static int invite(MPIX_Pool pool, bool others, struct invitation *invitation)
 {
     struct rfaas_config *config = &pool->config;
     int status;
@@ -96,16 +124,8 @@ static int invite(MPIX_Pool pool, struct invitation *invitation)
         status = rfaas_key_create(&pool->key);
     else
         status = key_learn(config->manager_address, &pool->key);
-    if (status == RFAAS_OK && config->manager_address[0] == '\0') {
-        status = rfaas_manager_start("", &pool->key, &pool->manager);
-        if (status != RFAAS_OK)
-            return status;
-        snprintf(config->manager_address, sizeof config->manager_address, "%s",
-                 rfaas_manager_address(pool->manager));
-        if (config->key_file[0] == '\0')
-            snprintf(config->key_file, sizeof config->key_file, "%s",
-                     rfaas_manager_key_file(pool->manager));
-    }
+    if (status == RFAAS_OK && config->manager_address[0] == '\0')
+        status = manager_start(pool, others, invitation);
     invitation->key = pool->key;
     snprintf(invitation->address, sizeof invitation->address, "%s",
              config->manager_address);
@@ -134,38 +154,59 @@ static int agree(MPI_Comm comm, int status)
     return rfaas_fail(status, "%s", text);
 }
 
-static int set_up_manager(MPIX_Pool pool, int *executors)
+static int find_place(MPI_Comm comm, struct place *place)
 {
-    int rank;
-    struct invitation invitation = {.status = RFAAS_OK};
-    MPI_Comm_rank(pool->comm, &rank);
-    if (rank == 0)
-        invitation.status = invite(pool, &invitation);
-    int status = agree(pool->comm, invitation.status);
+    int rank, size, node_size, status = RFAAS_OK;
+    if (MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
+                            &place->node) != MPI_SUCCESS) {
+        place->node = MPI_COMM_NULL;
+        status = rfaas_fail(RFAAS_ERR_IO, "pool: finding the ranks of a node failed");
+    }
+    status = agree(comm, status);
     if (status != RFAAS_OK)
         return status;
-    MPI_Bcast(&invitation, sizeof invitation, MPI_BYTE, 0, pool->comm);
-    pool->key = invitation.key;
-    strcpy(pool->config.manager_address, invitation.address);
-    strcpy(pool->config.key_file, invitation.key_file);
-    *executors = invitation.executors;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &size);
+    MPI_Comm_size(place->node, &node_size);
+    MPI_Bcast(&rank, 1, MPI_INT, 0, place->node); /* its first is the lowest */
+    place->others = node_size < size;
+    place->of_manager = rank == 0;
     return RFAAS_OK;
 }
 
-static int set_up_executors(MPIX_Pool pool, int executors)
+/* What this node's executor is to listen at. Where others reach the manager, they reach
+ * the executor beside it; on other nodes the executor finds out itself (auto). */
+static void choose_listen(MPIX_Pool pool, const struct place *place,
+                          const char *network_address)
 {
-    MPI_Comm node;
-    int status = RFAAS_OK;
-    if (!executors)
-        return RFAAS_OK;
-    if (MPI_Comm_split_type(pool->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
-                            &node) != MPI_SUCCESS)
-        status = rfaas_fail(RFAAS_ERR_IO, "pool: finding the ranks of a node failed");
-    else {
-        status = mpix_launch(pool, node);
-        MPI_Comm_free(&node);
-    }
-    return agree(pool->comm, status);
+    const char *port = strrchr(network_address, ':');
+    if (!port)
+        strcpy(pool->listen, pool->config.listen);
+    else if (place->of_manager)
+        snprintf(pool->listen, sizeof pool->listen, "%.*s:0",
+                 (int)(port - network_address), network_address);
+    else
+        strcpy(pool->listen, "auto");
+}
+
+static int set_up_manager(MPIX_Pool pool, const struct place *place,
+                          struct invitation *invitation)
+{
+    int rank;
+    MPI_Comm_rank(pool->comm, &rank);
+    if (rank == 0)
+        invitation->status = invite(pool, place->others, invitation);
+    int status = agree(pool->comm, invitation->status);
+    if (status != RFAAS_OK)
+        return status;
+    MPI_Bcast(invitation, sizeof *invitation, MPI_BYTE, 0, pool->comm);
+    bool by_network = invitation->network_address[0] != '\0' && !place->of_manager;
+    pool->key = invitation->key;
+    strcpy(pool->config.manager_address,
+           by_network ? invitation->network_address : invitation->address);
+    strcpy(pool->config.key_file, invitation->key_file);
+    choose_listen(pool, place, invitation->network_address);
+    return RFAAS_OK;
 }
 
 static int set_up_session(MPIX_Pool pool)
@@ -211,14 +252,23 @@ static int settings_load(MPI_Info info, struct rfaas_config *config)
 
 static int create(MPIX_Pool pool, MPI_Info info)
 {
-    int executors;
+    struct place place = {.node = MPI_COMM_NULL};
+    struct invitation invitation = {.status = RFAAS_OK};
     int status = agree(pool->comm, settings_load(info, &pool->config));
     if (status == RFAAS_OK)
-        status = set_up_manager(pool, &executors);
+        status = find_place(pool->comm, &place);
     if (status == RFAAS_OK)
-        status = set_up_executors(pool, executors);
+        status = set_up_manager(pool, &place, &invitation);
+    if (status == RFAAS_OK && invitation.executors)
+        status = agree(pool->comm, mpix_launch(pool, place.node));
     if (status == RFAAS_OK)
         status = set_up_session(pool);
+    if (place.node != MPI_COMM_NULL)
+        MPI_Comm_free(&place.node);
+    /* What is told to others has to be right for them. */
+    if (status == RFAAS_OK && invitation.network_address[0] != '\0')
+        strcpy(pool->config.manager_address, invitation.network_address);
+    explicit_bzero(&invitation.key, sizeof invitation.key);
     return status;
 }
 
