@@ -105,6 +105,7 @@ libclient_la_SOURCES = \
 	src/client/invoke.c \
 	src/client/lease.c \
 	src/client/links.c \
+	src/client/offers.c \
 	src/client/records.c \
 	src/client/requests.c \
 	src/client/session.c

@@ -268,7 +268,8 @@ static void tear_down(struct rfaas_control *control)
 }
 
 int control_start(const struct rfaas_config *config, const struct rfaas_key *key,
-                  const char *transport, struct rfaas_control **out)
+                  const struct control_transports *transports,
+                  struct rfaas_control **out)
 {
     struct rfaas_control *control = calloc(1, sizeof *control);
     if (!control)
@@ -279,7 +280,8 @@ int control_start(const struct rfaas_config *config, const struct rfaas_key *key
     pthread_cond_init(&control->answered, &attributes);
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&control->lock, NULL);
-    snprintf(control->transport, sizeof control->transport, "%s", transport);
+    control->transports = *transports;
+    rfaas_host_boot_id(control->boot_id);
     control->command_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     control->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     control->base = event_base_new();

@@ -19,7 +19,7 @@ enum { CONTROL_TEXT_MAX = 320, SHA256_SIZE = 32 };
 enum control_event_kind {
     CONTROL_LEASE_GRANTED, /* value: workers */
     CONTROL_LEASE_ENDED,   /* status, text; also: it was not granted */
-    CONTROL_WORKER_READY,  /* endpoint, memory, slots_address, pid */
+    CONTROL_WORKER_READY,  /* transport, endpoint, memory, slots_address, pid */
     CONTROL_WORKER_GONE, /* status, text, executing, replaced; it can't write any more */
     CONTROL_FUNCTION_BROKEN, /* value: number; text */
 };
@@ -34,6 +34,7 @@ struct control_event {
     pid_t pid;
     uint32_t executing; /* tag of the invocation that it was running, plus 1; 0: none */
     bool replaced;
+    const char *transport;              /* the name that control_start was given */
     struct rfaas_blob endpoint, memory; /* own their descriptors */
     uint64_t slots_address;
     struct control_event *next;
@@ -62,12 +63,21 @@ struct lease_terms {
     uint32_t log_level;
 };
 
+/* The transports of a session, by where the executor is. Texts that live as long as the
+ * control. */
+struct control_transports {
+    const char *local;   /* on this node: descriptors reach it */
+    const char *remote;  /* reached by TCP; NULL: none */
+    const char *why_not; /* there is no remote one, if so */
+};
+
 struct rfaas_control;
 
 /* Connects to the manager and starts the thread. Key NULL: the one that the manager
  * offers. */
 int control_start(const struct rfaas_config *config, const struct rfaas_key *key,
-                  const char *transport, struct rfaas_control **control);
+                  const struct control_transports *transports,
+                  struct rfaas_control **control);
 /* Ends thread and connections: the manager ends the leases. NULL is ignored. */
 void control_stop(struct rfaas_control *control);
 
@@ -88,9 +98,11 @@ int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned wor
  * follows. */
 int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,
                  pid_t pid);
-int control_add_memory(struct rfaas_control *control, uint32_t key,
-                       const struct rfaas_blob *blob);
-int control_remove_memory(struct rfaas_control *control, uint32_t key);
+/* Memory of a transport is told to the executors that are reached by that. */
+int control_add_memory(struct rfaas_control *control, const char *transport,
+                       uint32_t key, const struct rfaas_blob *blob);
+int control_remove_memory(struct rfaas_control *control, const char *transport,
+                          uint32_t key);
 int control_add_function(struct rfaas_control *control, uint32_t number,
                          const char *name, const char *path,
                          const unsigned char *sha256, const void *content, size_t size);

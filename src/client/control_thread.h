@@ -1,12 +1,13 @@
 /* What the files of the client's thread share: control.c (the thread, its events, the
- * manager), commands.c (what it is told), records.c (leases and their end), links.c
- * (executors). All of it belongs to the thread, but for what stands under `lock`. */
+ * manager), commands.c and offers.c (what it is told), records.c (leases and their end),
+ * links.c (executors). All of it belongs to the thread, but for what stands under `lock`. */
 #ifndef RFAAS_CLIENT_CONTROL_THREAD_H
 #define RFAAS_CLIENT_CONTROL_THREAD_H
 
 #include "client/control.h"
 #include "control/address.h"
 #include "control/connection.h"
+#include "control/host.h"
 #include <pthread.h>
 #include <uthash.h>
 
@@ -14,6 +15,13 @@ struct command {
     void (*run)(struct rfaas_control *control, struct command *command);
     struct command *next;
 };
+
+/* Declares a command's struct `name`, whose first member is the command. */
+#define NEW_COMMAND(type, variable, function)                                          \
+    struct type *variable = calloc(1, sizeof *variable);                               \
+    if (!variable)                                                                     \
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "client: out of memory");               \
+    variable->command.run = function
 
 /* One call that its caller waits for; answered by `answers` messages. */
 struct call {
@@ -27,8 +35,12 @@ struct call {
 /* An executor that has workers of ours, or shall have. */
 struct link {
     struct rfaas_control *control;
-    char address[RFAAS_ADDRESS_MAX];
-    char node[80];                       /* for texts */
+    char address[RFAAS_ADDRESS_MAX];         /* on its node */
+    char network_address[RFAAS_ADDRESS_MAX]; /* for others; "": none */
+    char node[80];                           /* for texts */
+    /* It is reached by TCP: no descriptors come from there, and nothing is known of its
+     * processes but what it says. */
+    bool remote;
     struct rfaas_dial *dial;             /* NULL: connected */
     struct rfaas_connection *connection; /* NULL: connecting */
     struct link *next;
@@ -62,6 +74,7 @@ struct record {
 };
 
 struct offered_memory {
+    const char *transport;
     uint32_t key;
     struct rfaas_blob blob; /* owns its descriptors */
     struct offered_memory *next;
@@ -82,7 +95,8 @@ struct rfaas_control {
     struct event *wake;
     int command_fd, event_fd;
     struct rfaas_key key;
-    char transport[16];
+    struct control_transports transports;
+    char boot_id[RFAAS_BOOT_ID_MAX];
     char name[64];
     bool stopping;
 
@@ -109,15 +123,18 @@ void fd_signal(int fd); /* of an eventfd */
 void fd_drain(int fd);
 
 /* commands.c */
+void command_post(struct rfaas_control *control, struct command *command);
 void commands_run(struct rfaas_control *control);
 void commands_stop(struct rfaas_control *control);
-void offered_memory_free(struct offered_memory *memory);
-void offered_function_free(struct offered_function *function);
 /* One of the answers that a call waits for. */
 void control_answer(struct rfaas_control *control, uint64_t call, int status,
                     uint64_t execute_ns, uint64_t hot_ns);
 
-int lease_end_status(Rfaas__LeaseEnd reason);
+/* offers.c */
+/* A copy whose descriptors are its own. */
+int blob_copy(struct rfaas_blob *copy, const struct rfaas_blob *blob);
+void offered_memory_free(struct offered_memory *memory);
+void offered_function_free(struct offered_function *function);
 
 /* records.c */
 struct record *record_find(struct rfaas_control *control, uint64_t ticket);
@@ -140,10 +157,10 @@ void remote_worker_kill(const struct remote_worker *worker);
 void worker_orphaned(struct remote_worker *worker);
 
 /* links.c */
-/* The executor at `address`, called if need be; NULL: no memory for it. Workers there
- * are gone if it can't be had. */
-struct link *link_open(struct rfaas_control *control, const char *address,
-                       const char *node);
+/* The executor of this part, called if need be; NULL: it can't be. Workers there are
+ * gone if it can't be had. */
+struct link *link_open(struct rfaas_control *control, const Rfaas__LeasePart *part);
+const char *link_transport(const struct link *link);
 void link_free(struct link *link);
 /* Sends nothing while it is connecting: once connected, the executor is told all that
  * holds by then. */

@@ -20,8 +20,16 @@ void link_send(struct link *link, const Rfaas__Message *message, const int fds[]
         rfaas_connection_send(link->connection, message, fds, fd_count);
 }
 
+const char *link_transport(const struct link *link)
+{
+    const struct control_transports *transports = &link->control->transports;
+    return link->remote ? transports->remote : transports->local;
+}
+
 void link_introduce_memory(struct link *link, const struct offered_memory *memory)
 {
+    if (strcmp(memory->transport, link_transport(link)) != 0)
+        return;
     Rfaas__MemoryAdd body = RFAAS__MEMORY_ADD__INIT;
     body.key = memory->key;
     body.memory = (ProtobufCBinaryData){memory->blob.size,
@@ -94,12 +102,12 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
 {
     const Rfaas__WorkerReady *body = received->message->worker_ready;
     struct remote_worker *worker = worker_find(link, body->lease, body->worker);
-    int of_endpoint = (int)body->endpoint_descriptors;
-    int of_memory = received->fd_count - of_endpoint - 1;
+    int of_endpoint = link->remote ? 0 : (int)body->endpoint_descriptors;
+    int of_memory = link->remote ? 0 : received->fd_count - of_endpoint - 1;
     if (!worker)
         return;
-    if (of_endpoint < 0 || of_endpoint > RFAAS_BLOB_FDS_MAX || of_memory < 0 ||
-        of_memory > RFAAS_BLOB_FDS_MAX || worker->alive_fd >= 0 ||
+    if (worker->pid != 0 || of_endpoint < 0 || of_endpoint > RFAAS_BLOB_FDS_MAX ||
+        of_memory < 0 || of_memory > RFAAS_BLOB_FDS_MAX ||
         body->endpoint.len > RFAAS_BLOB_SIZE_MAX ||
         body->memory.len > RFAAS_BLOB_SIZE_MAX) {
         rfaas_warn("%s: malformed readiness of worker %u",
@@ -107,12 +115,15 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
         return;
     }
     worker->pid = (pid_t)body->pid;
-    worker->alive_fd = received->fds[received->fd_count - 1];
-    received->fds[received->fd_count - 1] = -1;
+    if (!link->remote) {
+        worker->alive_fd = received->fds[received->fd_count - 1];
+        received->fds[received->fd_count - 1] = -1;
+    }
     struct control_event *event =
         control_event_new(CONTROL_WORKER_READY, worker->record->ticket);
     event->worker = worker->number;
     event->pid = worker->pid;
+    event->transport = link_transport(link);
     event->slots_address = body->slots_address;
     blob_take(&event->endpoint, body->endpoint, received, 0, of_endpoint);
     blob_take(&event->memory, body->memory, received, of_endpoint, of_memory);
@@ -252,11 +263,54 @@ static void link_catch_up(struct link *link)
         record_open(record, link);
 }
 
+static void on_dialled(int status, struct rfaas_stream *stream, void *arg);
+
+/* Why it isn't called over the network: `before` is what happened first. */
+static int no_transport(const struct rfaas_control *control, const char *before)
+{
+    return rfaas_fail(RFAAS_ERR_WORKER_LOST,
+                      "%sreached over the network, which needs the transport verbs: %s",
+                      before, control->transports.why_not);
+}
+
+static int link_dial(struct link *link)
+{
+    struct rfaas_control *control = link->control;
+    const struct rfaas_introduction who = {
+        .address = link->remote ? link->network_address : link->address,
+        .what = "executor",
+        .key = &control->key,
+        .role = RFAAS__ROLE__ROLE_CLIENT,
+        .name = control->name};
+    return rfaas_dial_new(control->base, &who, RFAAS_MESSAGE_MAX, on_dialled, link,
+                          &link->dial);
+}
+
+/* It is not to be met on this node after all: it may be in another network namespace. */
+static int link_dial_again(struct link *link)
+{
+    rfaas_dial_free(link->dial);
+    link->dial = NULL;
+    if (!link->control->transports.remote) {
+        char before[CONTROL_TEXT_MAX];
+        snprintf(before, sizeof before, "%s; ", rfaas_last_error());
+        return no_transport(link->control, before);
+    }
+    link->remote = true;
+    return link_dial(link);
+}
+
 static void on_dialled(int status, struct rfaas_stream *stream, void *arg)
 {
     struct link *link = arg;
+    if (status == RFAAS_ERR_MANAGER && !link->remote && link->network_address[0]) {
+        if (link_dial_again(link) != RFAAS_OK)
+            link_fail(link);
+        return;
+    }
     char name[RFAAS_ADDRESS_MAX + 16];
-    snprintf(name, sizeof name, "executor %s", link->address);
+    snprintf(name, sizeof name, "executor %s",
+             link->remote ? link->network_address : link->address);
     if (status == RFAAS_OK) {
         status = rfaas_connection_new(link->control->base, stream, name,
                                       &executor_calls, link, &link->connection);
@@ -272,28 +326,30 @@ static void on_dialled(int status, struct rfaas_stream *stream, void *arg)
     link_catch_up(link);
 }
 
-struct link *link_open(struct rfaas_control *control, const char *address,
-                       const char *node)
+struct link *link_open(struct rfaas_control *control, const Rfaas__LeasePart *part)
 {
     struct link *link;
+    bool remote = part->network_address[0] != '\0' &&
+                  strcmp(part->boot_id, control->boot_id) != 0;
     LL_FOREACH(control->links, link)
-        if (strcmp(link->address, address) == 0)
+        if (strcmp(link->address, part->address) == 0)
             return link;
+    if (remote && !control->transports.remote) {
+        no_transport(control, "");
+        return NULL;
+    }
     link = calloc(1, sizeof *link);
     if (!link) {
         rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory");
         return NULL;
     }
     link->control = control;
-    snprintf(link->address, sizeof link->address, "%s", address);
-    snprintf(link->node, sizeof link->node, "%s", node);
-    const struct rfaas_introduction who = {.address = link->address,
-                                           .what = "executor",
-                                           .key = &control->key,
-                                           .role = RFAAS__ROLE__ROLE_CLIENT,
-                                           .name = control->name};
-    if (rfaas_dial_new(control->base, &who, RFAAS_MESSAGE_MAX, on_dialled, link,
-                       &link->dial) != RFAAS_OK) {
+    link->remote = remote;
+    snprintf(link->address, sizeof link->address, "%s", part->address);
+    snprintf(link->network_address, sizeof link->network_address, "%s",
+             part->network_address);
+    snprintf(link->node, sizeof link->node, "%s", part->node);
+    if (link_dial(link) != RFAAS_OK) {
         free(link);
         return NULL;
     }

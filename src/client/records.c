@@ -74,7 +74,7 @@ void record_open(const struct record *record, struct link *link)
     body.token = record->token;
     body.first_worker = first;
     body.workers_in_lease = record->worker_count;
-    body.transport = link->control->transport;
+    body.transport = (char *)(uintptr_t)link_transport(link);
     body.slots = terms->slots;
     body.slot_size = terms->slot_size;
     body.inline_max = terms->inline_max;
@@ -97,7 +97,7 @@ static unsigned workers_in(const Rfaas__LeaseGrant *grant)
 static void part_open(struct record *record, const Rfaas__LeasePart *part,
                       unsigned first)
 {
-    struct link *link = link_open(record->control, part->address, part->node);
+    struct link *link = link_open(record->control, part);
     char text[CONTROL_TEXT_MAX];
     if (!link)
         snprintf(text, sizeof text, "executor on %s: %s", part->node,
@@ -254,9 +254,18 @@ static void on_death(evutil_socket_t fd, short what, void *arg)
 void worker_orphaned(struct remote_worker *worker)
 {
     struct record *record = worker->record;
+    const struct link *link = worker->link;
     worker->link = NULL;
     if (worker->gone)
         return;
+    if (link && link->remote) { /* nothing here shows whether it is there */
+        char text[CONTROL_TEXT_MAX];
+        snprintf(text, sizeof text,
+                 "worker %u: the executor on %s can't be reached any more",
+                 worker->number, link->node);
+        worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+        return;
+    }
     if (worker->alive_fd >= 0 && !worker->death)
         worker->death = event_new(record->control->base, worker->alive_fd, EV_READ,
                                   on_death, worker);
@@ -269,10 +278,26 @@ void worker_orphaned(struct remote_worker *worker)
 
 /* Whoever should have ended the workers hasn't: a stopped process, perhaps. The open
  * descriptor shows that the process is still there, so the pid is its own. */
+static void send_kill(const struct remote_worker *worker)
+{
+    Rfaas__WorkerKill body = RFAAS__WORKER_KILL__INIT;
+    body.lease = worker->record->id;
+    body.worker = worker->number;
+    body.pid = (uint32_t)worker->pid;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKER_KILL;
+    message.worker_kill = &body;
+    link_send(worker->link, &message, NULL, 0);
+}
+
 /* By its descriptor it can be no other process; a pipe's is refused, and then the
- * process is still there if the pipe is. */
+ * process is still there if the pipe is. On another node its executor does it. */
 void remote_worker_kill(const struct remote_worker *worker)
 {
+    if (worker->link && worker->link->remote) {
+        send_kill(worker);
+        return;
+    }
     if (worker->pid > 0 &&
         syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
         errno != ESRCH)

@@ -130,13 +130,15 @@ static int memory_added(const struct rfaas_memory *memory, void *arg)
     rfaas_session *session = arg;
     struct rfaas_blob blob;
     session->transport->memory_export(memory, &blob);
-    return control_add_memory(session->control, memory->key, &blob);
+    return control_add_memory(session->control, session->transport->name, memory->key,
+                              &blob);
 }
 
 static void memory_removed(uint32_t key, void *arg)
 {
     rfaas_session *session = arg;
-    if (control_remove_memory(session->control, key) != RFAAS_OK)
+    if (control_remove_memory(session->control, session->transport->name, key) !=
+        RFAAS_OK)
         rfaas_error("%s", rfaas_last_error());
 }
 
@@ -178,9 +180,11 @@ int rfaas_session_open_config(const struct rfaas_config *config,
     session->next_function = 1;
     session->next_ticket = 1;
     int status = transport_open(session);
-    if (status == RFAAS_OK)
-        status =
-            control_start(config, key, session->transport->name, &session->control);
+    if (status == RFAAS_OK) {
+        const struct control_transports transports = {
+            .local = session->transport->name, .why_not = "this version has none"};
+        status = control_start(config, key, &transports, &session->control);
+    }
     if (status != RFAAS_OK) {
         session_free(session);
         return status;
