@@ -53,6 +53,8 @@ unit_tests = \
 	tests/test_manager \
 	tests/test_manager_abuse \
 	tests/test_manager_program \
+	tests/test_remote_client \
+	tests/test_remote_executor \
 	tests/test_session \
 	tests/test_session_data \
 	tests/test_session_faults \
@@ -73,8 +75,8 @@ LDADD = tests/libtest.la libclient.la libmanager.la libexecutor.la $(below_clien
 
 if WITH_CUNIT
 check_LTLIBRARIES += tests/libtest.la
-check_PROGRAMS += $(unit_tests)
-TESTS += $(unit_tests)
+check_PROGRAMS += $(unit_tests) tests/two_nodes
+TESTS += $(unit_tests) tests/test_two_nodes.sh
 check_DATA += tests/functions.so
 endif
 
@@ -112,6 +114,9 @@ manager_peers = \
 	tests/manager_peers.h
 tests_test_manager_SOURCES = tests/test_manager.c $(manager_peers)
 tests_test_manager_abuse_SOURCES = tests/test_manager_abuse.c $(manager_peers)
+tests_test_remote_client_SOURCES = tests/test_remote_client.c $(manager_peers)
+tests_test_remote_executor_SOURCES = tests/test_remote_executor.c $(manager_peers)
+tests_test_remote_executor_LDADD = $(LDADD) $(CRYPTO_LIBS)
 
 transport_pair = \
 	tests/transport_pair.c \
@@ -171,12 +176,12 @@ mpi_test_runs = \
 	tests/test_mpi_threads-multiple.1 \
 	tests/test_mpi_threads-multiple.2 \
 	tests/test_mpi_threads-multiple.4
-dist_check_SCRIPTS += tests/test_mpi_kill.sh
+dist_check_SCRIPTS += tests/test_mpi_kill.sh tests/test_two_nodes.sh
 
 if WITH_MPI
 TESTS += tests/run-examples.sh
 if WITH_CUNIT
-check_PROGRAMS += $(mpi_tests) tests/test_mpi_threads tests/mpi_victim
+check_PROGRAMS += $(mpi_tests) tests/test_mpi_threads tests/mpi_nodes tests/mpi_victim
 check_SCRIPTS += $(mpi_test_runs)
 TESTS += $(mpi_test_runs) tests/test_mpi_kill.sh
 endif
@@ -248,6 +253,13 @@ tests_test_mpi_threads_SOURCES = tests/test_mpi_threads.c $(mpi_test_pool)
 tests_test_mpi_threads_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_threads_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_threads_LDADD = $(mpi_test_ldadd)
+
+# What tests/test_two_nodes.sh runs.
+tests_two_nodes_SOURCES = tests/two_nodes.c
+tests_mpi_nodes_SOURCES = tests/mpi_nodes.c
+tests_mpi_nodes_CPPFLAGS = $(mpi_cppflags)
+tests_mpi_nodes_LDFLAGS = $(mpi_ldflags)
+tests_mpi_nodes_LDADD = $(mpi_ldadd)
 
 # What tests/test_mpi_kill.sh kills.
 tests_mpi_victim_SOURCES = tests/mpi_victim.c

@@ -15,10 +15,15 @@ static struct rfaas_received heard;
 
 void begin(void)
 {
+    begin_listening("");
+}
+
+void begin_listening(const char *listen)
+{
     rfaas_manager_stop(manager);
     manager = NULL;
     CHECK_FATAL(rfaas_key_create(&key) == RFAAS_OK);
-    CHECK_FATAL(rfaas_manager_start("", "", &key, &manager) == RFAAS_OK);
+    CHECK_FATAL(rfaas_manager_start("", listen, &key, &manager) == RFAAS_OK);
 }
 
 static void forget_heard(void)
@@ -53,7 +58,7 @@ const Rfaas__Message *hear(struct rfaas_stream *stream, Rfaas__Message__BodyCase
     return heard.message;
 }
 
-static void say(struct rfaas_stream *stream, Rfaas__Message *message)
+void say(struct rfaas_stream *stream, Rfaas__Message *message)
 {
     message->call = ++calls;
     CHECK_EQUAL(rfaas_stream_send(stream, message, NULL, 0, PATIENCE_MS), RFAAS_OK);

@@ -24,11 +24,15 @@ extern uint64_t calls;                /* the last message's */
 
 /* A new manager instead of the last one. */
 void begin(void);
+/* The same, for other nodes too. */
+void begin_listening(const char *listen);
 /* Stops it; returns its argument. */
 int peers_end(int status);
 
 struct rfaas_stream *peer(Rfaas__Role role);
 
+/* Sends it, with a `call` of its own. */
+void say(struct rfaas_stream *stream, Rfaas__Message *message);
 void say_register(struct rfaas_stream *stream, const char *address, uint32_t cores);
 void say_register_node(struct rfaas_stream *stream, const char *address,
                        const char *node, uint32_t cores);

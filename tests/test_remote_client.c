@@ -1,0 +1,296 @@
+/* The client's thread and an executor that is reached over the network: here one made by
+ * hand, which says that it is on another node. */
+#include "base/clock.h"
+#include "base/config.h"
+#include "client/control.h"
+#include "control/host.h"
+#include "control/socket.h"
+#include "manager_peers.h"
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { TICKET = 7, PATIENCE_MS = 10000 };
+
+static const struct control_transports both = {.local = "shm", .remote = "verbs"};
+static const struct control_transports local_only = {.local = "shm",
+                                                     .why_not = "none is there"};
+static struct worker_activity activity[4];
+static struct rfaas_control *control;
+static struct rfaas_listening listening; /* of the executor */
+static struct rfaas_stream *executor_link,
+    *told; /* the executor's, to client, manager */
+
+/* ---- both sides ------------------------------------------------------------------ */
+
+/* Manager, executor and client; the client has asked for two workers. `address` is where
+ * the executor says it is on its node. */
+static void begin_with(const struct control_transports *transports, const char *boot_id,
+                       const char *address)
+{
+    struct rfaas_config config;
+    char setting[160];
+    begin();
+    CHECK_FATAL(rfaas_socket_listen("127.0.0.1:0", &listening) == RFAAS_OK);
+    told = peer(EXECUTOR);
+    Rfaas__ExecutorRegister body = RFAAS__EXECUTOR_REGISTER__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    body.address = (char *)address;
+    body.network_address = listening.address;
+    body.boot_id = (char *)boot_id;
+    body.node = (char[]){"farnode"};
+    body.cores = 2;
+    body.memory = UINT64_C(1) << 30;
+    message.body_case = BODY(EXECUTOR_REGISTER);
+    message.executor_register = &body;
+    say(told, &message);
+    hear(told, BODY(EXECUTOR_REGISTERED));
+
+    snprintf(setting, sizeof setting, "manager_address=%s",
+             rfaas_manager_address(manager));
+    CHECK_FATAL(rfaas_config_load(&config, NULL,
+                                  (const char *const[]){setting, NULL}) == RFAAS_OK);
+    CHECK_FATAL(control_start(&config, &key, transports, &control) == RFAAS_OK);
+    const struct lease_terms terms = {.workers = 2,
+                                      .cores_per_worker = 1,
+                                      .duration_ns = FOREVER,
+                                      .slots = 1,
+                                      .slot_size = 4096};
+    CHECK_EQUAL(control_acquire(control, TICKET, &terms, activity), RFAAS_OK);
+}
+
+static void end(void)
+{
+    control_stop(control);
+    control = NULL;
+    rfaas_stream_free(told);
+    rfaas_stream_free(executor_link);
+    executor_link = NULL;
+    rfaas_socket_close(&listening);
+}
+
+/* The client's call, greeted as executors do. */
+static void take_call(void)
+{
+    struct rfaas_handshake handshake;
+    struct rfaas_received received;
+    struct pollfd ready = {.fd = listening.fd, .events = POLLIN};
+    CHECK_FATAL(poll(&ready, 1, PATIENCE_MS) == 1);
+    int fd = accept4(listening.fd, NULL, NULL, SOCK_CLOEXEC);
+    CHECK_FATAL(fd >= 0 && rfaas_stream_new(fd, 1 << 20, &executor_link) == RFAAS_OK);
+    CHECK_FATAL(rfaas_handshake_begin(&handshake, &key, "", executor_link) == RFAAS_OK);
+    CHECK_FATAL(rfaas_stream_flush(executor_link) == RFAAS_OK);
+    CHECK_FATAL(rfaas_stream_receive(executor_link, &received, PATIENCE_MS) ==
+                RFAAS_OK);
+    CHECK_FATAL(rfaas_handshake_answer(&handshake, received.message, executor_link) ==
+                RFAAS_OK);
+    CHECK_FATAL(rfaas_stream_flush(executor_link) == RFAAS_OK);
+    rfaas_received_free(&received);
+}
+
+/* The client's next event, which has to be of this kind; `text` is in its text. */
+static struct control_event hear_event(enum control_event_kind kind, const char *text)
+{
+    struct pollfd ready = {.fd = control_descriptor(control), .events = POLLIN};
+    struct control_event *event, copy = {0};
+    CHECK_FATAL(poll(&ready, 1, PATIENCE_MS) == 1);
+    event = control_take_event(control);
+    CHECK_FATAL(event != NULL);
+    CHECK_EQUAL(event->kind, kind);
+    CHECK_EQUAL(event->ticket, TICKET);
+    bool said = strstr(event->text, text) != NULL;
+    CHECK(said);
+    if (!said)
+        printf("\n    \"%s\" lacks \"%s\"\n", event->text, text);
+    copy = *event;
+    control_event_free(event);
+    return copy;
+}
+
+static void say_ready(uint64_t lease, uint32_t worker, uint32_t pid)
+{
+    Rfaas__WorkerReady body = RFAAS__WORKER_READY__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    body.lease = lease;
+    body.worker = worker;
+    body.pid = pid;
+    body.slots_address = 4096;
+    body.endpoint = (ProtobufCBinaryData){3, (uint8_t[]){1, 2, 3}};
+    body.endpoint_descriptors = 2; /* that didn't travel */
+    message.body_case = BODY(WORKER_READY);
+    message.worker_ready = &body;
+    say(executor_link, &message);
+}
+
+/* ---- tests ----------------------------------------------------------------------- */
+
+/* The lease opened, both of its workers ready. */
+static uint64_t open_lease(void)
+{
+    CHECK_EQUAL(hear_event(CONTROL_LEASE_GRANTED, "").value, 2);
+    take_call();
+    const Rfaas__LeaseOpen *open = hear(executor_link, BODY(LEASE_OPEN))->lease_open;
+    uint64_t lease = open->lease;
+    CHECK_EQUAL(strcmp(open->transport, "verbs"), 0);
+    CHECK_EQUAL(open->workers_in_lease, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        say_ready(lease, i, 1000 + i);
+        struct control_event ready = hear_event(CONTROL_WORKER_READY, "");
+        CHECK_EQUAL(ready.worker, i);
+        CHECK_EQUAL(ready.pid, (pid_t)(1000 + i));
+        CHECK_EQUAL(ready.slots_address, 4096);
+        CHECK(ready.endpoint.size == 3 && ready.endpoint.bytes[2] == 3);
+        CHECK_EQUAL(ready.endpoint.fd_count + ready.memory.fd_count, 0);
+        CHECK_EQUAL(strcmp(ready.transport, "verbs"), 0);
+    }
+    return lease;
+}
+
+static void test_elsewhere(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    open_lease();
+    end();
+}
+
+/* It has the client's kernel, but isn't to be found on a Unix socket. */
+static void test_other_namespace(void)
+{
+    char boot_id[RFAAS_BOOT_ID_MAX];
+    rfaas_host_boot_id(boot_id);
+    uint64_t start = rfaas_clock_ns();
+    begin_with(&both, boot_id, "unix:@rfaas-test-nobody");
+    open_lease();
+    CHECK(rfaas_clock_ns() - start < 2000 * MS);
+    end();
+}
+
+static void test_no_transport(void)
+{
+    char boot_id[RFAAS_BOOT_ID_MAX];
+    rfaas_host_boot_id(boot_id);
+    for (int i = 0; i < 2; i++) {
+        begin_with(&local_only, i ? "elsewhere" : boot_id, "unix:@rfaas-test-nobody");
+        hear_event(CONTROL_LEASE_GRANTED, "");
+        for (unsigned n = 0; n < 2; n++) {
+            struct control_event gone =
+                hear_event(CONTROL_WORKER_GONE,
+                           "reached over the network, which needs the transport verbs: "
+                           "none is there");
+            CHECK_EQUAL(gone.worker, n);
+            CHECK_EQUAL(gone.status, RFAAS_ERR_WORKER_LOST);
+            CHECK(strstr(gone.text, "executor on farnode: ") != NULL);
+        }
+        end();
+    }
+}
+
+static void test_nobody(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    hear_event(CONTROL_LEASE_GRANTED, "");
+    take_call();
+    rfaas_stream_free(executor_link);
+    executor_link = NULL;
+    rfaas_socket_close(&listening);
+    for (unsigned n = 0; n < 2; n++)
+        CHECK_EQUAL(hear_event(CONTROL_WORKER_GONE, "executor on farnode").status,
+                    RFAAS_ERR_WORKER_LOST);
+    end();
+}
+
+/* Memory goes to those that are reached by its transport. */
+static void test_memory(void)
+{
+    struct rfaas_blob blob = {.size = 1, .bytes = {9}};
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    open_lease();
+    CHECK_EQUAL(control_add_memory(control, both.local, 1, &blob), RFAAS_OK);
+    CHECK_EQUAL(control_add_memory(control, both.remote, 1, &blob), RFAAS_OK);
+    CHECK_EQUAL(control_add_memory(control, both.remote, 2, &blob), RFAAS_OK);
+    CHECK_EQUAL(hear(executor_link, BODY(MEMORY_ADD))->memory_add->key, 1);
+    CHECK_EQUAL(hear(executor_link, BODY(MEMORY_ADD))->memory_add->key, 2);
+    CHECK_EQUAL(control_remove_memory(control, both.local, 1), RFAAS_OK);
+    CHECK_EQUAL(control_remove_memory(control, both.remote, 2), RFAAS_OK);
+    CHECK_EQUAL(hear(executor_link, BODY(MEMORY_REMOVE))->memory_remove->key, 2);
+    end();
+}
+
+static void test_kill(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    uint64_t lease = open_lease();
+    CHECK_EQUAL(control_kill(control, TICKET, 1, 1000), RFAAS_OK); /* another's pid */
+    CHECK_EQUAL(control_kill(control, TICKET, 0, 1000), RFAAS_OK);
+    const Rfaas__WorkerKill *body = hear(executor_link, BODY(WORKER_KILL))->worker_kill;
+    CHECK(body->lease == lease && body->worker == 0 && body->pid == 1000);
+    Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    gone.lease = lease;
+    gone.pid = 1000;
+    gone.how = RFAAS__WORKER_END__WORKER_END_SIGNALLED;
+    gone.value = 9;
+    gone.replaced = true;
+    message.body_case = BODY(WORKER_GONE);
+    message.worker_gone = &gone;
+    say(executor_link, &message);
+    CHECK(hear_event(CONTROL_WORKER_GONE, "signal 9").replaced);
+    say_ready(lease, 0, 1002);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1002);
+    end();
+}
+
+static void test_lost(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    open_lease();
+    uint64_t start = rfaas_clock_ns();
+    rfaas_stream_free(executor_link);
+    executor_link = NULL;
+    for (unsigned i = 0; i < 2; i++) {
+        struct control_event gone = hear_event(
+            CONTROL_WORKER_GONE, "the executor on farnode can't be reached any more");
+        CHECK_EQUAL(gone.worker, i);
+        CHECK_EQUAL(gone.status, RFAAS_ERR_WORKER_LOST);
+        CHECK(!gone.replaced);
+    }
+    CHECK(rfaas_clock_ns() - start < 1000 * MS);
+    end();
+}
+
+/* A lease that is over, whose executor doesn't say that its workers are: a second. */
+static void test_silent_end(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    open_lease();
+    uint64_t start = rfaas_clock_ns();
+    CHECK_EQUAL(control_release(control, TICKET), RFAAS_OK);
+    CHECK_EQUAL(hear_event(CONTROL_LEASE_ENDED, "").status, RFAAS_ERR_LEASE_RELEASED);
+    for (int i = 0; i < 2; i++)
+        hear_event(CONTROL_WORKER_GONE, "can't be reached any more");
+    uint64_t took = rfaas_clock_ns() - start;
+    CHECK(took > 900 * MS && took < 3000 * MS);
+    hear(executor_link, BODY(WORKER_KILL));
+    end();
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test tests[] = {
+        {"an executor elsewhere is reached by TCP", test_elsewhere},
+        {"so is one that isn't found on a Unix socket", test_other_namespace},
+        {"without a transport its workers are lost, with the reason",
+         test_no_transport},
+        {"so they are if nobody is there", test_nobody},
+        {"memory goes where its transport does", test_memory},
+        {"a worker is ended by its executor", test_kill},
+        {"an executor that goes takes its workers along", test_lost},
+        {"workers of a lease that is over are waited for a second", test_silent_end},
+        {NULL, NULL},
+    };
+    return peers_end(test_main("remote_client", tests, argc, argv));
+}

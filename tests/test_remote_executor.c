@@ -1,0 +1,275 @@
+/* The program rfaas-executor, its manager and its client all reached over the network.
+ * Manager and client belong to this process; the client speaks by hand. */
+#include "base/clock.h"
+#include "control/address.h"
+#include "control/dial.h"
+#include "control/host.h"
+#include "manager_peers.h"
+
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { PATIENCE_MS = 30000 };
+
+static char key_file[300];
+static pid_t program;
+static struct rfaas_stream *to_manager, *to_executor; /* the client's */
+static uint64_t lease;
+static char executor_address[RFAAS_ADDRESS_MAX];
+
+/* ---- the program ----------------------------------------------------------------- */
+
+/* Starts it, and waits for the line that it says when it is ready, or why not. */
+static void executor_run(const char *at, const char *file, char line[256])
+{
+    int ends[2];
+    size_t length = 0;
+    posix_spawn_file_actions_t files;
+    const char *path = getenv("RFAAS_EXECUTOR");
+    char *arguments[] = {
+        (char[]){"rfaas-executor"}, (char[]){"--manager"},  (char *)at,
+        (char[]){"--cores"},        (char[]){"2"},          (char[]){"--log-level"},
+        (char[]){"none"},           (char[]){"--ready-fd"}, (char[]){"9"},
+        (char[]){"--key-file"},     (char *)file,           NULL};
+    if (!file)
+        arguments[9] = NULL;
+    CHECK_FATAL(pipe2(ends, O_CLOEXEC) == 0);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, ends[1], 9);
+    CHECK_FATAL(posix_spawn(&program, path ? path : "./rfaas-executor", &files, NULL,
+                            arguments, environ) == 0);
+    posix_spawn_file_actions_destroy(&files);
+    close(ends[1]);
+    struct pollfd ready = {.fd = ends[0], .events = POLLIN};
+    while (length < 255 && poll(&ready, 1, PATIENCE_MS) == 1 &&
+           read(ends[0], line + length, 1) == 1 && line[length] != '\n')
+        length++;
+    line[length] = '\0';
+    close(ends[0]);
+}
+
+/* Its exit status; -1: a signal. */
+static int executor_wait(void)
+{
+    int status;
+    CHECK_FATAL(waitpid(program, &status, 0) == program);
+    program = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void key_file_write(void)
+{
+    const char *directory = getenv("TMPDIR");
+    snprintf(key_file, sizeof key_file, "%s/rfaas-test-%d.key",
+             directory ? directory : "/tmp", (int)getpid());
+    unlink(key_file);
+    CHECK_FATAL(rfaas_key_write(key_file, &key) == RFAAS_OK);
+}
+
+/* ---- the client ------------------------------------------------------------------ */
+
+static void client_say(Rfaas__Message__BodyCase body, void *content)
+{
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = body;
+    message.lease_open = content; /* the members of a union */
+    say(to_executor, &message);
+}
+
+/* A lease of one worker, at an executor that is reached by TCP. */
+static void begin_remote(void)
+{
+    char line[256], boot_id[RFAAS_BOOT_ID_MAX];
+    begin_listening("127.0.0.1:0");
+    key_file_write();
+    executor_run(rfaas_manager_network_address(manager), key_file, line);
+    CHECK_EQUAL(strcmp(line, "ready"), 0);
+    to_manager = peer(CLIENT);
+    say_request(to_manager, 1, FOREVER, 0);
+    const Rfaas__LeaseGrant *grant = hear(to_manager, BODY(LEASE_GRANT))->lease_grant;
+    Rfaas__LeaseOpen open = RFAAS__LEASE_OPEN__INIT;
+    open.lease = lease = grant->lease;
+    open.token = grant->token;
+    rfaas_host_boot_id(boot_id);
+    CHECK_EQUAL(strcmp(grant->parts[0]->boot_id, boot_id), 0);
+    CHECK(strncmp(grant->parts[0]->address, "unix:@", 6) == 0);
+    snprintf(executor_address, sizeof executor_address, "%s",
+             grant->parts[0]->network_address);
+    CHECK(rfaas_address_is_tcp(executor_address));
+    CHECK_FATAL(rfaas_connect(executor_address, "executor", &key, CLIENT, "by hand",
+                              1 << 20, NULL, &to_executor) == RFAAS_OK);
+    open.workers_in_lease = 1;
+    open.transport = (char[]){"shm"};
+    open.slots = 1;
+    open.slot_size = 4096;
+    open.inline_max = 192;
+    client_say(BODY(LEASE_OPEN), &open);
+}
+
+static uint32_t hear_ready(void)
+{
+    const Rfaas__WorkerReady *ready =
+        hear(to_executor, BODY(WORKER_READY))->worker_ready;
+    CHECK_EQUAL(ready->lease, lease);
+    CHECK(ready->pid > 1 && kill((pid_t)ready->pid, 0) == 0);
+    return ready->pid;
+}
+
+static void end_remote(void)
+{
+    rfaas_stream_free(to_executor);
+    rfaas_stream_free(to_manager);
+    unlink(key_file);
+    rfaas_manager_stop(manager);
+    manager = NULL;
+    if (program > 0)
+        CHECK_EQUAL(executor_wait(), 0); /* with its manager */
+}
+
+/* ---- tests ----------------------------------------------------------------------- */
+
+static void test_key(void)
+{
+    char line[256];
+    begin_listening("127.0.0.1:0");
+    executor_run(rfaas_manager_network_address(manager), NULL, line);
+    CHECK(strstr(line, "set key_file") != NULL);
+    CHECK_EQUAL(executor_wait(), 1);
+    struct rfaas_key right = key;
+    CHECK_EQUAL(rfaas_key_create(&key), RFAAS_OK);
+    key_file_write();
+    executor_run(rfaas_manager_network_address(manager), key_file, line);
+    CHECK(strstr(line, "wrong key") != NULL);
+    CHECK_EQUAL(executor_wait(), 1);
+    key = right;
+    unlink(key_file);
+}
+
+static void send_kill(uint32_t worker, uint32_t pid)
+{
+    Rfaas__WorkerKill body = RFAAS__WORKER_KILL__INIT;
+    body.lease = lease;
+    body.worker = worker;
+    body.pid = pid;
+    client_say(BODY(WORKER_KILL), &body);
+}
+
+/* What the executor has had time for. */
+static void wait_for_executor(void)
+{
+    Rfaas__UsageQuery query = RFAAS__USAGE_QUERY__INIT;
+    query.lease = lease;
+    client_say(BODY(USAGE_QUERY), &query);
+    hear(to_executor, BODY(USAGE_REPORT));
+}
+
+static void test_kill(void)
+{
+    begin_remote();
+    uint32_t pid = hear_ready();
+    struct rfaas_stream *owner = to_executor;
+    CHECK_FATAL(rfaas_connect(executor_address, "executor", &key, CLIENT, "another",
+                              1 << 20, NULL, &to_executor) == RFAAS_OK);
+    send_kill(0, pid);
+    wait_for_executor();
+    rfaas_stream_free(to_executor);
+    to_executor = owner;
+    send_kill(0, 1);
+    send_kill(1, pid);
+    send_kill(UINT32_MAX, pid);
+    wait_for_executor();
+    CHECK_EQUAL(kill((pid_t)pid, 0), 0);
+    send_kill(0, pid);
+    const Rfaas__WorkerGone *gone = hear(to_executor, BODY(WORKER_GONE))->worker_gone;
+    CHECK(gone->pid == pid && gone->value == SIGKILL && gone->replaced);
+    CHECK_EQUAL(gone->how, RFAAS__WORKER_END__WORKER_END_SIGNALLED);
+    CHECK(hear_ready() != pid);
+    send_kill(0, pid); /* of the dead one: not its successor's */
+    wait_for_executor();
+    end_remote();
+}
+
+/* The library isn't where the executor is: its bytes travel, and the worker loads it. */
+static void test_library(void)
+{
+    struct stat stat_of;
+    unsigned char sha256[32];
+    const char *path = getenv("RFAAS_TEST_FUNCTIONS");
+    int fd = open(path ? path : "tests/functions.so", O_RDONLY | O_CLOEXEC);
+    CHECK_FATAL(fd >= 0 && fstat(fd, &stat_of) == 0);
+    size_t size = (size_t)stat_of.st_size;
+    unsigned char *content = malloc(size);
+    CHECK_FATAL(content && read(fd, content, size) == (ssize_t)size);
+    close(fd);
+    SHA256(content, size, sha256);
+
+    begin_remote();
+    hear_ready();
+    const char *const names[] = {"echo", "no_such_function"};
+    for (uint32_t i = 0; i < 2; i++) {
+        Rfaas__FunctionAdd add = RFAAS__FUNCTION_ADD__INIT;
+        add.function = i + 1;
+        add.name = (char *)names[i];
+        add.path = (char[]){"/nonexistent/functions.so"};
+        add.sha256 = (ProtobufCBinaryData){sizeof sha256, sha256};
+        client_say(BODY(FUNCTION_ADD), &add);
+        if (i == 0) {
+            const Rfaas__LibraryWanted *wanted =
+                hear(to_executor, BODY(LIBRARY_WANTED))->library_wanted;
+            CHECK(wanted->sha256.len == 32 &&
+                  memcmp(wanted->sha256.data, sha256, 32) == 0);
+            Rfaas__LibraryBytes bytes = RFAAS__LIBRARY_BYTES__INIT;
+            bytes.sha256 = add.sha256;
+            bytes.content = (ProtobufCBinaryData){size, content};
+            client_say(BODY(LIBRARY_BYTES), &bytes);
+        }
+    }
+    /* The first that is broken is the second: the library is there. */
+    const Rfaas__FunctionBroken *broken =
+        hear(to_executor, BODY(FUNCTION_BROKEN))->function_broken;
+    CHECK_EQUAL(broken->function, 2);
+    CHECK(strstr(broken->reason, "no_such_function") != NULL);
+    free(content);
+    end_remote();
+}
+
+static void test_killed(void)
+{
+    begin_remote();
+    hear_ready();
+    uint64_t start = rfaas_clock_ns();
+    kill(program, SIGKILL);
+    hear_silence(to_executor);
+    to_executor = NULL;
+    const Rfaas__LeasePartLost *lost =
+        hear(to_manager, BODY(LEASE_PART_LOST))->lease_part_lost;
+    CHECK_EQUAL(lost->lease, lease);
+    hear_end(to_manager, lease, RFAAS__LEASE_END__LEASE_END_REVOKED);
+    CHECK(rfaas_clock_ns() - start < 1000 * MS);
+    CHECK_EQUAL(executor_wait(), -1);
+    end_remote();
+}
+
+int main(int argc, char **argv)
+{
+    static const struct test tests[] = {
+        {"over the network it needs the job's key", test_key},
+        {"a client ends its own worker, and no other", test_kill},
+        {"a library that isn't there is sent", test_library},
+        {"one that is killed is missed at once", test_killed},
+        {NULL, NULL},
+    };
+    return peers_end(test_main("remote_executor", tests, argc, argv));
+}
