@@ -190,6 +190,8 @@ static void test_usage(void)
     CHECK_EQUAL(RUN("log_level=loud", "--log-level", "loud"), 2);
     CHECK_EQUAL(RUN("511 bytes", "--key-file", longer), 2);
     CHECK_EQUAL(RUN("takes unix:", "--address", "here"), 1);
+    CHECK_EQUAL(RUN("takes tcp or HOST:PORT", "--listen", "unix:@here"), 1);
+    CHECK_EQUAL(RUN("takes unix:@NAME", "--listen", "here"), 1);
     CHECK_EQUAL(RUN("No such file", "--key-file", "/nowhere/key"), 1);
 }
 
