@@ -314,10 +314,10 @@ static void on_closed(struct rfaas_connection *connection, int status, void *arg
 void rfaas_worker_kill(struct hosted_worker *worker)
 {
     start_is_over(worker);
+    if (worker->pid > 0) /* before it sees its connection end, and ends by itself */
+        kill(-worker->pid, SIGKILL);
     rfaas_connection_free(worker->connection);
     worker->connection = NULL;
-    if (worker->pid > 0)
-        kill(-worker->pid, SIGKILL);
 }
 
 void rfaas_workers_reap(struct rfaas_executor *executor)
