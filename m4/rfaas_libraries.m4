@@ -39,3 +39,21 @@ AS_CASE([$with_cunit],
 AM_CONDITIONAL([WITH_CUNIT], [test "$with_cunit" = yes])
 AS_IF([test "$with_cunit" = yes], [cunit_summary='CUnit'],
     [cunit_summary='none: no CUnit'])])
+
+# --with-verbs=yes|no|auto: the transport verbs, RDMA by libibverbs.
+AC_DEFUN([RFAAS_WITH_VERBS],
+[AC_ARG_WITH([verbs],
+    [AS_HELP_STRING([--with-verbs=yes|no|auto], [RDMA by libibverbs @<:@auto@:>@])],
+    [], [with_verbs=auto])
+AS_CASE([$with_verbs],
+    [no], [],
+    [yes|auto], [PKG_CHECK_MODULES([VERBS], [libibverbs], [with_verbs=yes],
+        [AS_IF([test "$with_verbs" = yes],
+            [AC_MSG_ERROR([libibverbs is missing (Debian package libibverbs-dev)])])
+        with_verbs=no])],
+    [AC_MSG_ERROR([--with-verbs takes yes, no or auto, not '$with_verbs'])])
+AM_CONDITIONAL([WITH_VERBS], [test "$with_verbs" = yes])
+AS_IF([test "$with_verbs" = yes], [have_verbs=1 transports_summary='shm verbs'],
+    [have_verbs=0 transports_summary='shm (no verbs: no libibverbs)'])
+AC_SUBST([have_verbs])
+AC_SUBST([with_verbs])])

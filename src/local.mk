@@ -37,6 +37,15 @@ libtransport_la_SOURCES = \
 	src/transport/shm_memory.c \
 	src/transport/transport.c \
 	src/transport/transport.h
+if WITH_VERBS
+libtransport_la_LIBADD = $(VERBS_LIBS)
+libtransport_la_SOURCES += \
+	src/transport/verbs.c \
+	src/transport/verbs.h \
+	src/transport/verbs_device.c \
+	src/transport/verbs_endpoint.c \
+	src/transport/verbs_port.c
+endif
 
 libcontrol_la_LIBADD = $(PROTOBUF_C_LIBS) $(EVENT_LIBS) $(CRYPTO_LIBS)
 libcontrol_la_SOURCES = \

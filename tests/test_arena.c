@@ -10,11 +10,13 @@ static struct {
     int refusals, added, removed;
 } user;
 
+static struct client_device shm;
 static struct arena arena;
 
-static int added(const struct rfaas_memory *memory, void *arg)
+static int added(const struct rfaas_memory *memory, int device, void *arg)
 {
-    CHECK(arg == &user && memory->base != NULL && memory->key != 0);
+    CHECK(arg == &user && device == 0);
+    CHECK(memory->base != NULL && memory->key != 0);
     if (user.refusals > 0) {
         user.refusals--;
         return RFAAS_ERR_NO_MEMORY;
@@ -23,9 +25,9 @@ static int added(const struct rfaas_memory *memory, void *arg)
     return RFAAS_OK;
 }
 
-static void removed(uint32_t key, void *arg)
+static void removed(uint32_t key, int device, void *arg)
 {
-    CHECK(arg == &user && key != 0);
+    CHECK(arg == &user && key != 0 && device == 0);
     user.removed++;
 }
 
@@ -33,15 +35,17 @@ static void begin(void)
 {
     static const struct arena_calls calls = {.added = added, .removed = removed};
     memset(&user, 0, sizeof user);
+    const struct rfaas_device_options any = {.gid_index = -1};
+    shm.transport = rfaas_transport_find("shm");
+    CHECK_FATAL(shm.transport->device_open(&any, &shm.device) == RFAAS_OK);
     arena = (struct arena){
-        .transport = rfaas_transport_find("shm"), .calls = &calls, .arg = &user};
-    CHECK_FATAL(arena.transport->device_open(&arena.device) == RFAAS_OK);
+        .devices = &shm, .device_count = 1, .calls = &calls, .arg = &user};
 }
 
 static void end(void)
 {
     arena_free(&arena);
-    arena.transport->device_close(arena.device);
+    shm.transport->device_close(shm.device);
 }
 
 static int descriptors_open(void)
@@ -85,7 +89,7 @@ static void check_piece(void *piece, size_t size)
 {
     CHECK_FATAL(piece != NULL);
     memset(piece, 0x5a, size);
-    CHECK(arena_key(&arena, piece, size) != 0);
+    CHECK(arena_key(&arena, piece, size, 0) != 0);
     CHECK(arena_put(&arena, piece));
     CHECK(!arena_put(&arena, piece));
 }

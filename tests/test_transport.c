@@ -174,7 +174,7 @@ static void test_processes(void)
 {
     uint32_t sent = 0, taken = 0;
     pair_open(&pair, STREAM_DEPTH, 64, STREAM_DEPTH * STEP);
-    pid_t peer = peer_start(send_back, &pair);
+    struct peer peer = peer_start(send_back, &pair);
     bool right = true;
     while (right && taken < STREAM) {
         while (right && sent - taken < STREAM_DEPTH && sent < STREAM)
@@ -183,8 +183,8 @@ static void test_processes(void)
     }
     CHECK(right);
     if (!right)
-        kill(peer, SIGKILL);
-    CHECK(peer_end(peer));
+        peer_kill(&peer);
+    CHECK(peer_end(&peer));
     CHECK(nothing_came(pair.a.device));
     pair_close(&pair);
 }
@@ -198,11 +198,11 @@ static void test_many_endpoints(void)
     struct rfaas_device *hub;
     struct pair pairs[MANY];
     struct rfaas_completion c[MANY + 1];
-    CHECK_FATAL(transport->device_open(&hub) == RFAAS_OK);
+    CHECK_FATAL(transport->device_open(&any_device, &hub) == RFAAS_OK);
     for (int i = 0; i < MANY; i++) {
         struct rfaas_endpoint *ends[2];
         struct pair *p = &pairs[i];
-        CHECK_FATAL(transport->device_open(&p->a.device) == RFAAS_OK);
+        CHECK_FATAL(transport->device_open(&any_device, &p->a.device) == RFAAS_OK);
         endpoints_connect(p->a.device, hub, 4, 64, ends);
         ends[1]->owner = p;
         p->a.endpoint = ends[0];
@@ -231,7 +231,97 @@ static void test_many_endpoints(void)
     transport->device_close(hub);
 }
 
+/* ---- memory ---------------------------------------------------------------------- */
+
+static void test_fetch(void)
+{
+    static const size_t sizes[] = {1, 8, 4096, 40000};
+    unsigned char *own = NULL;
+    pair_open(&pair, 4, 64, ROOM);
+    own = pair.a.memory->base;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        pattern_fill((unsigned char *)pair.b.memory->base + 100, sizes[i], (uint32_t)i);
+        memset(own, 0, ROOM);
+        CHECK_EQUAL(transport->read(pair.a.endpoint, own + 7, sizes[i],
+                                    pair.a.address + 100, pair.a.key),
+                    RFAAS_OK);
+        CHECK(all_are(own, 7, 0));
+        CHECK(pattern_holds(own + 7, sizes[i], (uint32_t)i));
+        CHECK(all_are(own + 7 + sizes[i], ROOM - 7 - sizes[i], 0));
+    }
+    CHECK_EQUAL(
+        transport->read(pair.a.endpoint, own, 8, pair.a.address + ROOM - 7, pair.a.key),
+        RFAAS_ERR_ARGUMENT);
+    CHECK_EQUAL(
+        transport->read(pair.a.endpoint, own, 8, pair.a.address, pair.a.key + 1),
+        RFAAS_ERR_ARGUMENT);
+    check_in_order(&pair.a, &pair.b);
+    CHECK(nothing_came(pair.a.device));
+    pair_close(&pair);
+}
+
+/* What lies in a memory of the device goes from there, behind a header that doesn't. */
+static void test_from_memory(void)
+{
+    static const size_t sizes[] = {1, 100, 5000, 40000};
+    pair_open(&pair, 4, 64, ROOM);
+    for (uint32_t i = 0; i < 40; i++) {
+        unsigned char header[24], *own = pair.a.memory->base, *there;
+        size_t size = sizes[i % 4];
+        struct rfaas_completion c;
+        struct iovec parts[2] = {{header, sizeof header}, {own + i, size}};
+        pattern_fill(header, sizeof header, i);
+        pattern_fill(own + i, size, i + 1);
+        CHECK_EQUAL(
+            transport->write(pair.a.endpoint, parts, 2, pair.a.address, pair.a.key, i),
+            RFAAS_OK);
+        memset(header, 0, sizeof header);
+        if (i % 2) { /* the other half is free when the peer has it */
+            CHECK_EQUAL(transport->flush(pair.a.endpoint, i % 4 == 1), RFAAS_OK);
+            memset(own, 0, ROOM);
+        }
+        CHECK_FATAL(receive(pair.b.device, &c));
+        CHECK_EQUAL(c.length, sizeof header + size);
+        there = pair.b.memory->base;
+        CHECK(pattern_holds(there, sizeof header, i));
+        CHECK(pattern_holds(there + sizeof header, size, i + 1));
+    }
+    pair_close(&pair);
+}
+
+static void test_register(void)
+{
+    static unsigned char mine[ROOM];
+    struct rfaas_memory *memory;
+    struct rfaas_blob blob;
+    struct rfaas_completion c;
+    uint32_t key;
+    pair_open(&pair, 4, 64, ROOM);
+    int status = transport->memory_register(pair.b.device, mine, ROOM, &memory);
+    if (transport->common_memory) {
+        CHECK_EQUAL(status, RFAAS_ERR_UNSUPPORTED);
+        pair_close(&pair);
+        return;
+    }
+    CHECK_FATAL(status == RFAAS_OK);
+    transport->memory_export(memory, &blob);
+    CHECK_EQUAL(transport->memory_import(pair.a.endpoint, &blob, &key), RFAAS_OK);
+    struct iovec part = {pair.a.memory->base, 9000};
+    pattern_fill(pair.a.memory->base, 9000, 5);
+    CHECK_EQUAL(
+        transport->write(pair.a.endpoint, &part, 1, (uintptr_t)mine + 3, key, 1),
+        RFAAS_OK);
+    CHECK_FATAL(receive(pair.b.device, &c));
+    CHECK(pattern_holds(mine + 3, 9000, 5));
+    transport->memory_free(pair.b.device, memory);
+    mine[0] = 1; /* it is the caller's still */
+    pair_close(&pair);
+}
+
 static const struct test tests[] = {
+    {"bytes are fetched from the peer's memory, and only from there", test_fetch},
+    {"long parts in a memory of the device go from where they are", test_from_memory},
+    {"memory of the caller's is a target when it is registered", test_register},
     {"a message of any length arrives whole and touches nothing else", test_lengths},
     {"a message without parts brings its immediate as it is", test_immediates},
     {"gathered parts arrive one behind the other", test_gathered},
@@ -243,12 +333,5 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"shm"};
-    int failed = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        transport = rfaas_transport_find(names[i]);
-        if (transport)
-            failed |= test_main(names[i], tests, argc, argv);
-    }
-    return failed;
+    return transports_main(tests, argc, argv);
 }

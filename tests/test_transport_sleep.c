@@ -67,12 +67,12 @@ static bool be_the_other(struct pair *p)
 static void test_wake(void)
 {
     pair_open(&pair, 1, 64, ROOM);
-    pid_t peer = peer_start(be_the_other, &pair);
+    struct peer peer = peer_start(be_the_other, &pair);
     bool right = ping_pong(&pair.a, true);
     CHECK(right);
     if (!right)
-        kill(peer, SIGKILL);
-    CHECK(peer_end(peer));
+        peer_kill(&peer);
+    CHECK(peer_end(&peer));
     pair_close(&pair);
 }
 
@@ -135,13 +135,13 @@ static void test_races(void)
                 -1, 0);
     CHECK_FATAL(race != MAP_FAILED);
     pair_open(&pair, 1, 64, ROOM);
-    pid_t peer = peer_start(write_in_races, &pair);
+    struct peer peer = peer_start(write_in_races, &pair);
     for (uint32_t i = 1; i <= RACES && right; i++)
         right = arm_in_race(pair.a.device, i);
     CHECK(right);
     if (!right)
-        kill(peer, SIGKILL);
-    CHECK_EQUAL(peer_end(peer), right);
+        peer_kill(&peer);
+    CHECK_EQUAL(peer_end(&peer), right);
     pair_close(&pair);
     munmap(race, sizeof *race);
 }
@@ -155,12 +155,5 @@ static const struct test tests[] = {
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"shm"};
-    int failed = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        transport = rfaas_transport_find(names[i]);
-        if (transport)
-            failed |= test_main(names[i], tests, argc, argv);
-    }
-    return failed;
+    return transports_main(tests, argc, argv);
 }

@@ -50,8 +50,8 @@ void pair_open(struct pair *pair, unsigned depth, size_t inline_max, size_t size
 {
     struct rfaas_endpoint *endpoints[2];
     memset(pair, 0, sizeof *pair);
-    CHECK_FATAL(transport->device_open(&pair->a.device) == RFAAS_OK);
-    CHECK_FATAL(transport->device_open(&pair->b.device) == RFAAS_OK);
+    CHECK_FATAL(transport->device_open(&any_device, &pair->a.device) == RFAAS_OK);
+    CHECK_FATAL(transport->device_open(&any_device, &pair->b.device) == RFAAS_OK);
     endpoints_connect(pair->a.device, pair->b.device, depth, inline_max, endpoints);
     pair->a.endpoint = endpoints[0];
     pair->b.endpoint = endpoints[1];
@@ -190,20 +190,69 @@ int shared_mappings(void)
     return count;
 }
 
-pid_t peer_start(bool (*body)(struct pair *pair), struct pair *pair)
+/* ---- the peer -------------------------------------------------------------------- */
+
+static struct work {
+    bool (*body)(struct pair *pair);
+    struct pair *pair;
+    bool right;
+} work;
+
+static void *work_in_thread(void *arg)
 {
+    struct work *w = arg;
+    w->right = w->body(w->pair);
+    return NULL;
+}
+
+struct peer peer_start(bool (*body)(struct pair *pair), struct pair *pair)
+{
+    struct peer peer = {0};
+    if (!transport->common_memory) { /* a forked process can't use RDMA devices */
+        work = (struct work){.body = body, .pair = pair};
+        CHECK_FATAL(pthread_create(&peer.thread, NULL, work_in_thread, &work) == 0);
+        return peer;
+    }
     fflush(NULL);
-    pid_t pid = fork();
-    CHECK_FATAL(pid >= 0);
-    if (pid > 0)
-        return pid;
+    peer.pid = fork();
+    CHECK_FATAL(peer.pid >= 0);
+    if (peer.pid > 0)
+        return peer;
     alarm(60);
     _exit(body(pair) ? 0 : 1);
 }
 
-bool peer_end(pid_t pid)
+bool peer_end(const struct peer *peer)
 {
     int status;
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) &&
+    if (peer->pid == 0)
+        return pthread_join(peer->thread, NULL) == 0 && work.right;
+    return waitpid(peer->pid, &status, 0) == peer->pid && WIFEXITED(status) &&
            WEXITSTATUS(status) == 0;
+}
+
+void peer_kill(const struct peer *peer)
+{
+    if (peer->pid > 0)
+        kill(peer->pid, SIGKILL);
+}
+
+/* ---- all transports -------------------------------------------------------------- */
+
+int transports_main(const struct test tests[], int argc, char **argv)
+{
+    size_t count;
+    const struct rfaas_transport *const *transports = rfaas_transports(&count);
+    int failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct rfaas_device *device;
+        transport = transports[i];
+        if (transport->device_open(&any_device, &device) != RFAAS_OK) {
+            printf("not on this machine: %s\n", rfaas_last_error());
+            continue;
+        }
+        transport->device_close(device);
+        failed |= test_main(transport->name, tests, argc, argv);
+    }
+    return failed;
 }

@@ -5,11 +5,13 @@
 
 #include "test.h"
 #include "transport/transport.h"
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 /* The one under test. */
 extern const struct rfaas_transport *transport;
+static const struct rfaas_device_options any_device = {.gid_index = -1};
 
 struct side {
     struct rfaas_device *device;
@@ -58,9 +60,19 @@ void blob_replace(struct rfaas_blob *blob, uint64_t old, uint64_t new);
 int descriptors_open(void);
 int shared_mappings(void);
 
-/* Runs `body` in a process of its own, which has the pair as it is now. The end: it
- * returned true within 60 seconds. */
-pid_t peer_start(bool (*body)(struct pair *pair), struct pair *pair);
-bool peer_end(pid_t pid);
+/* Runs `body` beside the test, in a process of its own, which has the pair as it is now;
+ * a transport that can't be taken along into one has a thread. The end: it returned true
+ * within 60 seconds. */
+struct peer {
+    pid_t pid; /* 0: a thread */
+    pthread_t thread;
+};
+struct peer peer_start(bool (*body)(struct pair *pair), struct pair *pair);
+bool peer_end(const struct peer *peer);
+/* Kills the process. */
+void peer_kill(const struct peer *peer);
+
+/* Runs the tests on all transports that this machine has, and says which it hasn't. */
+int transports_main(const struct test tests[], int argc, char **argv);
 
 #endif

@@ -36,7 +36,8 @@ struct key {
     }
 
 static const struct key keys[] = {
-    KEY(transport, CHOICE, "auto", "auto|shm", "how bytes reach a worker"),
+    KEY(transport, CHOICE, "auto", "auto|shm|verbs",
+        "how bytes reach a worker; auto: shm to those of this node, else verbs"),
     KEY(manager_address, TEXT, "", "unix:@NAME, unix:/PATH or HOST:PORT",
         "where the manager is; empty: a new one is started"),
     KEY(listen, TEXT, "auto", "auto, tcp or HOST:PORT",
@@ -72,6 +73,13 @@ static const struct key keys[] = {
         "duration of a lease; it is renewed while its client lives", RANGE(1e-9, 1e9)),
     KEY(wait_seconds, SECONDS, "0", "0..1000000000 seconds",
         "how long a lease may wait for free cores", RANGE(0, 1e9)),
+    KEY(verbs_device, TEXT, "", "name of an RDMA device",
+        "device of the transport verbs; empty: the best"),
+    KEY(verbs_port, COUNT, "auto", "auto or 1..255", "its port; auto: the best",
+        RANGE(1, 255), .zero = "auto"),
+    KEY(verbs_gid_index, COUNT, "-1", "-1..65535",
+        "its address among those of the port; -1: the best, RoCE v2 before v1",
+        RANGE(-1, 65535)),
     KEY(log_level, INDEX, "none", "none|error|warn|info|debug",
         "what is written to standard error"),
 };

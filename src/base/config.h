@@ -17,7 +17,7 @@
 enum { RFAAS_CONFIG_STRING_MAX = 512 }; /* bytes of a text value, its end included */
 
 struct rfaas_config {
-    char transport[16];                            /* auto, shm */
+    char transport[16];                            /* auto, shm, verbs */
     char manager_address[RFAAS_CONFIG_STRING_MAX]; /* "" = start one */
     char listen[RFAAS_CONFIG_STRING_MAX];          /* auto, tcp, or an address of TCP */
     char key_file[RFAAS_CONFIG_STRING_MAX];        /* "" = a new key, or the one the
@@ -33,6 +33,9 @@ struct rfaas_config {
     int64_t min_workers;                           /* 0 = all that are asked for */
     double lease_seconds;
     double wait_seconds;
+    char verbs_device[RFAAS_CONFIG_STRING_MAX]; /* "" = the best */
+    int64_t verbs_port;                         /* 0 = the best */
+    int64_t verbs_gid_index;                    /* -1 = the best */
     int64_t log_level; /* enum rfaas_log_level; by name */
 };
 

@@ -12,7 +12,7 @@ static size_t region_above(const struct arena *arena, const void *address)
     size_t low = 0, high = arena->region_count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if ((uintptr_t)arena->regions[middle]->memory->base <= (uintptr_t)address)
+        if ((uintptr_t)arena->regions[middle]->base <= (uintptr_t)address)
             low = middle + 1;
         else
             high = middle;
@@ -23,9 +23,9 @@ static size_t region_above(const struct arena *arena, const void *address)
 static bool region_holds(const struct arena_region *region, const void *address,
                          size_t size)
 {
-    size_t offset = (uintptr_t)address - (uintptr_t)region->memory->base;
-    return (uintptr_t)address >= (uintptr_t)region->memory->base &&
-           offset <= region->memory->size && size <= region->memory->size - offset;
+    size_t offset = (uintptr_t)address - (uintptr_t)region->base;
+    return (uintptr_t)address >= (uintptr_t)region->base &&
+           offset <= region->size && size <= region->size - offset;
 }
 
 static struct arena_region *region_of(struct arena *arena, const void *address,
@@ -52,6 +52,50 @@ static bool regions_reserve(struct arena *arena)
     return true;
 }
 
+/* Makes the region's memory at a device known. */
+static int memory_announce(struct arena *arena, struct arena_region *region, int device)
+{
+    int status = arena->calls->added(region->memories[device], device, arena->arg);
+    if (status == RFAAS_OK)
+        return RFAAS_OK;
+    arena->devices[device].transport->memory_free(arena->devices[device].device,
+                                                  region->memories[device]);
+    region->memories[device] = NULL;
+    return status;
+}
+
+static int memory_create(struct arena *arena, struct arena_region *region, size_t size)
+{
+    const struct client_device *first = &arena->devices[0];
+    int status =
+        first->transport->memory_alloc(first->device, size, &region->memories[0]);
+    if (status != RFAAS_OK)
+        return status;
+    region->base = region->memories[0]->base;
+    region->size = region->memories[0]->size;
+    return memory_announce(arena, region, 0);
+}
+
+static int memory_register(struct arena *arena, struct arena_region *region, int device)
+{
+    const struct client_device *other = &arena->devices[device];
+    int status = other->transport->memory_register(
+        other->device, region->base, region->size, &region->memories[device]);
+    return status == RFAAS_OK ? memory_announce(arena, region, device) : status;
+}
+
+/* The last first: the one that made the memory takes it away. */
+static void memories_free(struct arena *arena, struct arena_region *region)
+{
+    for (int i = arena->device_count - 1; i >= 0; i--) {
+        if (!region->memories[i])
+            continue;
+        arena->calls->removed(region->memories[i]->key, i, arena->arg);
+        arena->devices[i].transport->memory_free(arena->devices[i].device,
+                                                 region->memories[i]);
+    }
+}
+
 static struct arena_region *region_add(struct arena *arena, size_t size,
                                        size_t piece_size)
 {
@@ -60,14 +104,9 @@ static struct arena_region *region_add(struct arena *arena, size_t size,
         goto fail;
     region->piece_size = piece_size;
     region->taken = calloc(size / piece_size, 1);
-    if (!region->taken || arena->transport->memory_alloc(arena->device, size,
-                                                         &region->memory) != RFAAS_OK)
+    if (!region->taken || memory_create(arena, region, size) != RFAAS_OK)
         goto fail;
-    if (arena->calls->added(region->memory, arena->arg) != RFAAS_OK) {
-        arena->transport->memory_free(arena->device, region->memory);
-        goto fail;
-    }
-    size_t at = region_above(arena, region->memory->base);
+    size_t at = region_above(arena, region->base);
     memmove(arena->regions + at + 1, arena->regions + at,
             (arena->region_count - at) * sizeof *arena->regions);
     arena->regions[at] = region;
@@ -82,9 +121,8 @@ fail:
 
 static void region_remove(struct arena *arena, struct arena_region *region)
 {
-    size_t at = region_above(arena, region->memory->base) - 1;
-    arena->calls->removed(region->memory->key, arena->arg);
-    arena->transport->memory_free(arena->device, region->memory);
+    size_t at = region_above(arena, region->base) - 1;
+    memories_free(arena, region);
     memmove(arena->regions + at, arena->regions + at + 1,
             (arena->region_count - at - 1) * sizeof *arena->regions);
     arena->region_count--;
@@ -106,7 +144,7 @@ static int class_of(size_t size)
 
 static size_t piece_number(const struct arena_region *region, const void *piece)
 {
-    return ((uintptr_t)piece - (uintptr_t)region->memory->base) / region->piece_size;
+    return ((uintptr_t)piece - (uintptr_t)region->base) / region->piece_size;
 }
 
 /* Room for all the pieces of the class, so that giving one back can't fail. */
@@ -124,7 +162,7 @@ static void *small_fresh(struct arena *arena, int class)
 {
     struct arena_region *region = arena->fresh[class];
     size_t piece_size = (size_t)1 << (class + ARENA_CLASS_MIN);
-    if (!region || region->used == region->memory->size / piece_size) {
+    if (!region || region->used == region->size / piece_size) {
         size_t size = 16 * piece_size > REGION_MIN ? 16 * piece_size : REGION_MIN;
         if (!stack_reserve(&arena->free[class], size / piece_size))
             return NULL;
@@ -137,7 +175,7 @@ static void *small_fresh(struct arena *arena, int class)
     }
     size_t number = region->used++;
     region->taken[number] = 1;
-    return (char *)region->memory->base + number * piece_size;
+    return (char *)region->base + number * piece_size;
 }
 
 static void *small_get(struct arena *arena, int class)
@@ -155,7 +193,7 @@ static void *small_get(struct arena *arena, int class)
 
 static bool is_large(const struct arena_region *region)
 {
-    return region->piece_size == region->memory->size;
+    return region->piece_size == region->size;
 }
 
 static void *large_get(struct arena *arena, size_t size)
@@ -163,13 +201,13 @@ static void *large_get(struct arena *arena, size_t size)
     struct arena_region *best = NULL;
     for (size_t i = 0; i < arena->region_count; i++) {
         struct arena_region *region = arena->regions[i];
-        if (is_large(region) && !region->taken[0] && region->memory->size >= size &&
-            region->memory->size / 2 <= size &&
-            (!best || region->memory->size < best->memory->size))
+        if (is_large(region) && !region->taken[0] && region->size >= size &&
+            region->size / 2 <= size &&
+            (!best || region->size < best->size))
             best = region;
     }
     if (best) {
-        arena->kept -= best->memory->size;
+        arena->kept -= best->size;
     } else {
         if (size > SIZE_MAX / 2)
             return NULL;
@@ -179,15 +217,15 @@ static void *large_get(struct arena *arena, size_t size)
     if (!best)
         return NULL;
     best->taken[0] = 1;
-    return best->memory->base;
+    return best->base;
 }
 
 static void large_put(struct arena *arena, struct arena_region *region)
 {
-    if (arena->kept + region->memory->size > KEPT_MAX)
+    if (arena->kept + region->size > KEPT_MAX)
         region_remove(arena, region);
     else
-        arena->kept += region->memory->size;
+        arena->kept += region->size;
 }
 
 /* ---- all ------------------------------------------------------------------------- */
@@ -205,7 +243,7 @@ bool arena_put(struct arena *arena, void *piece)
     if (!region)
         return false;
     size_t number = piece_number(region, piece);
-    if ((char *)region->memory->base + number * region->piece_size != (char *)piece ||
+    if ((char *)region->base + number * region->piece_size != (char *)piece ||
         !region->taken[number])
         return false;
     region->taken[number] = 0;
@@ -218,10 +256,13 @@ bool arena_put(struct arena *arena, void *piece)
     return true;
 }
 
-uint32_t arena_key(struct arena *arena, const void *address, size_t size)
+uint32_t arena_key(struct arena *arena, const void *address, size_t size, int device)
 {
     struct arena_region *region = region_of(arena, address, size);
-    return region ? region->memory->key : 0;
+    if (!region || (!region->memories[device] &&
+                    memory_register(arena, region, device) != RFAAS_OK))
+        return 0;
+    return region->memories[device]->key;
 }
 
 void arena_free(struct arena *arena)

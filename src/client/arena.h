@@ -1,7 +1,7 @@
 /* Memory that workers reach, in pieces: what rfaas_alloc gives to users, and what
  * invocations from and into other memory pass through.
  *
- * A region is one memory of the transport. Pieces up to 1 MiB come from regions of
+ * A region is one memory of each transport. Pieces up to 1 MiB come from regions of
  * pieces of one size, a power of two; larger ones have a region each, and some of
  * those are kept when freed, because making one costs system calls here and at every
  * worker. */
@@ -25,22 +25,34 @@ struct arena_stack {
     size_t count, room;
 };
 
+/* A transport that the session uses, and its device. */
+struct client_device {
+    const struct rfaas_transport *transport;
+    struct rfaas_device *device;
+    int endpoints; /* that are open: without one nothing comes */
+};
+
+/* Made by the first of the session's devices; another registers it when a worker that
+ * it reaches is to get at it: NULL until then. */
+enum { CLIENT_DEVICES_MAX = 2 };
 struct arena_region {
-    struct rfaas_memory *memory;
+    void *base;
+    size_t size;
+    struct rfaas_memory *memories[CLIENT_DEVICES_MAX];
     size_t piece_size;    /* all of it for a large one */
     unsigned char *taken; /* a flag per piece */
     size_t used;          /* pieces that were ever taken; those behind are untouched */
 };
 
-/* Told when a region comes and before it goes. */
+/* Told when a region comes to a device and before it goes. */
 struct arena_calls {
-    int (*added)(const struct rfaas_memory *memory, void *arg); /* or no memory */
-    void (*removed)(uint32_t key, void *arg);
+    int (*added)(const struct rfaas_memory *memory, int device, void *arg);
+    void (*removed)(uint32_t key, int device, void *arg);
 };
 
 struct arena {
-    const struct rfaas_transport *transport;
-    struct rfaas_device *device;
+    const struct client_device *devices;
+    int device_count;
     const struct arena_calls *calls;
     void *arg;
     struct arena_region **regions; /* by address */
@@ -57,8 +69,9 @@ void *arena_get(struct arena *arena, size_t size);
 /* Gives a piece back. False: it isn't one, or is free already. */
 bool arena_put(struct arena *arena, void *piece);
 
-/* The key of the region that holds all of [address, address + size); 0: none. */
-uint32_t arena_key(struct arena *arena, const void *address, size_t size);
+/* The key, at this device, of the region that holds all of [address, address + size);
+ * 0: none, or the device can't have it. */
+uint32_t arena_key(struct arena *arena, const void *address, size_t size, int device);
 
 /* Frees the books; the memories go with the device. */
 void arena_free(struct arena *arena);

@@ -54,6 +54,7 @@ struct client_worker {
     enum { WORKER_STARTING, WORKER_READY, WORKER_GONE } state;
     int gone_status; /* why */
     pid_t pid;
+    int device; /* of the session's, by which it is reached */
     struct rfaas_endpoint *endpoint;
     uint32_t slots_key;
     uint64_t slots_address;
@@ -101,8 +102,9 @@ struct rfaas_session {
     struct rfaas_config config;
     pthread_mutex_t mutex;
     bool locked; /* whether the mutex is used */
-    const struct rfaas_transport *transport;
-    struct rfaas_device *device;
+    struct client_device devices[CLIENT_DEVICES_MAX];
+    int device_count;
+    char why_not_remote[CONTROL_TEXT_MAX]; /* workers elsewhere can't be reached */
     struct arena arena;
     struct rfaas_control *control;
     uint64_t next_ticket;

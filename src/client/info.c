@@ -21,6 +21,18 @@ static const char usage_text[] =
     "\n"
     "Exit status: 0, or 1 if a setting is wrong, or 2 for wrong usage.\n";
 
+static void show_transports(void)
+{
+    size_t count;
+    const struct rfaas_transport *const *transports = rfaas_transports(&count);
+    for (size_t i = 0; i < count; i++) {
+        char text[2048];
+        transports[i]->describe(text, sizeof text);
+        printf("%s%s", i == 0 ? "transports  " : "            ", text);
+    }
+    printf("\n");
+}
+
 static void show_machine(void)
 {
     struct rfaas_cores cores;
@@ -31,8 +43,7 @@ static void show_machine(void)
         printf("cores       %d (%s)\n", rfaas_cores_count(&cores), text);
     else
         printf("cores       unknown: %s\n", rfaas_last_error());
-    printf("transports  shm%s\n\n",
-           rfaas_transport_find("shm") ? "" : " (not usable here)");
+    show_transports();
 }
 
 static int show_settings(void)

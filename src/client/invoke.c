@@ -12,54 +12,73 @@
 /* ---- sending --------------------------------------------------------------------- */
 
 /* Where the worker puts the output: the caller's buffer, or a piece to copy from. */
-static bool output_place(rfaas_request *request, struct rfaas_invocation_header *header)
+static bool output_place(rfaas_request *request, const struct client_worker *worker,
+                         struct rfaas_invocation_header *header)
 {
     struct arena *arena = &request->session->arena;
     header->out_capacity = request->out_capacity;
     if (request->out_capacity == 0)
         return true;
     void *place = request->out;
-    header->out_key = arena_key(arena, place, request->out_capacity);
+    header->out_key = arena_key(arena, place, request->out_capacity, worker->device);
     if (header->out_key == 0) {
         if (!request->out_piece)
             request->out_piece = arena_get(arena, request->out_capacity);
         place = request->out_piece;
         if (!place)
             return false;
-        header->out_key = arena_key(arena, place, request->out_capacity);
+        header->out_key =
+            arena_key(arena, place, request->out_capacity, worker->device);
     }
     header->out_address = (uintptr_t)place;
     return true;
 }
 
-/* Whether the input goes along with the header; if not, `reference` tells where it
- * lies. -1: out of memory. */
-static int input_place(rfaas_request *request, struct rfaas_input_reference *reference)
+/* A copy of the input in memory that workers reach, made once. */
+static void *input_piece(rfaas_request *request)
+{
+    if (request->in_piece)
+        return request->in_piece;
+    request->in_piece = arena_get(&request->session->arena, request->in_size);
+    if (request->in_piece)
+        memcpy(request->in_piece, request->in, request->in_size);
+    return request->in_piece;
+}
+
+/* Where the input is taken from, and whether it goes along with the header; if not, it
+ * stays in `place` and the worker gets to it by the key. */
+struct input_way {
+    const void *place; /* NULL: out of memory */
+    bool along;
+    uint32_t key;
+};
+
+static struct input_way input_way(rfaas_request *request,
+                                  const struct client_worker *worker)
 {
     rfaas_lease *lease = request->lease;
     struct arena *arena = &lease->session->arena;
-    size_t header = sizeof(struct rfaas_invocation_header);
-    if (request->in_size + header <= (size_t)lease->config.inline_max)
-        return 1;
-    /* Longer input is best left where the worker can read it; what lies elsewhere has
-     * to be copied in any case, and the slot is the nearest place. */
-    const void *place = request->in;
-    uint32_t key = arena_key(arena, place, request->in_size);
-    if (key == 0) {
-        if (request->in_size <= lease->slot_size - RFAAS_SLOT_OVERHEAD)
-            return 1;
-        if (!request->in_piece) {
-            request->in_piece = arena_get(arena, request->in_size);
-            if (!request->in_piece)
-                return -1;
-            memcpy(request->in_piece, request->in, request->in_size);
-        }
-        place = request->in_piece;
-        key = arena_key(arena, place, request->in_size);
+    const struct rfaas_transport *transport =
+        lease->session->devices[worker->device].transport;
+    struct input_way way = {.place = request->in, .along = true};
+    size_t size = request->in_size;
+    if (size + sizeof(struct rfaas_invocation_header) <=
+        (size_t)lease->config.inline_max)
+        return way;
+    /* Longer input is best left where the worker can read it, if it can without
+     * fetching it. What lies elsewhere has to be copied in any case, and the slot is
+     * the nearest place, if the transport copies to there as well as we do. */
+    bool fits = size <= lease->slot_size - RFAAS_SLOT_OVERHEAD;
+    way.key = arena_key(arena, way.place, size, worker->device);
+    if (way.key == 0 && fits && size <= transport->copy_max)
+        return way;
+    if (way.key == 0) {
+        way.place = input_piece(request);
+        if (way.place)
+            way.key = arena_key(arena, way.place, size, worker->device);
     }
-    *reference = (struct rfaas_input_reference){
-        .address = (uintptr_t)place, .size = request->in_size, .key = key};
-    return 0;
+    way.along = fits && !transport->common_memory;
+    return way;
 }
 
 /* Relaxed, and no read-modify-write: written with the lock; see busy_since. */
@@ -81,25 +100,28 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     rfaas_lease *lease = request->lease;
     struct rfaas_invocation_header header = {.function = request->function->number};
     struct rfaas_input_reference reference;
-    struct iovec parts[2] = {
-        {.iov_base = &header, .iov_len = sizeof header},
-        {.iov_base = (void *)(uintptr_t)request->in, .iov_len = request->in_size},
-    };
-    int along = output_place(request, &header) ? input_place(request, &reference) : -1;
-    if (along < 0) {
+    struct input_way input = input_way(request, worker);
+    if (!output_place(request, worker, &header) || (!input.place && !input.along)) {
         request_end(request, RFAAS_ERR_NO_MEMORY, -1,
                     "invocation: out of memory that workers can reach");
         return;
     }
-    if (!along) {
+    struct iovec parts[2] = {
+        {.iov_base = &header, .iov_len = sizeof header},
+        {.iov_base = (void *)(uintptr_t)input.place, .iov_len = request->in_size},
+    };
+    if (!input.along) {
         header.function |= RFAAS_INPUT_BY_REFERENCE;
+        reference = (struct rfaas_input_reference){.address = (uintptr_t)input.place,
+                                                   .size = request->in_size,
+                                                   .key = input.key};
         parts[1] = (struct iovec){.iov_base = &reference, .iov_len = sizeof reference};
     }
     unsigned number = worker->free[worker->free_count - 1];
     struct client_slot *slot = &worker->slots[number];
     uint64_t address =
         worker->slots_address + number * lease->slot_size + RFAAS_SLOT_LEAD;
-    int status = lease->session->transport->write(
+    int status = worker->endpoint->transport->write(
         worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, address,
         worker->slots_key, rfaas_tag(number, ++slot->uses));
     if (status != RFAAS_OK) {

@@ -19,34 +19,59 @@ enum {
 
 static void worker_detach(struct client_worker *worker)
 {
-    if (worker->endpoint)
-        worker->endpoint->transport->endpoint_close(worker->endpoint);
+    if (!worker->endpoint)
+        return;
+    worker->endpoint->transport->endpoint_close(worker->endpoint);
+    worker->lease->session->devices[worker->device].endpoints--;
     worker->endpoint = NULL;
 }
 
-static int worker_attach(struct client_worker *worker,
-                         const struct control_event *event)
+/* Which of the session's devices a worker is reached by. */
+static int device_of(const rfaas_session *session, const char *transport)
+{
+    for (int i = 0; i < session->device_count; i++)
+        if (strcmp(session->devices[i].transport->name, transport) == 0)
+            return i;
+    return -1;
+}
+
+static int endpoint_create(struct client_worker *worker,
+                           const struct control_event *event)
 {
     rfaas_session *session = worker->lease->session;
     const struct rfaas_config *config = &worker->lease->config;
     struct rfaas_endpoint_options options = {.depth = (unsigned)config->slots,
                                              .inline_max = (size_t)config->inline_max};
+    worker->device = device_of(session, event->transport);
+    if (worker->device < 0)
+        return rfaas_fail(RFAAS_ERR_PROTOCOL, "a worker of transport %s",
+                          event->transport);
+    struct client_device *device = &session->devices[worker->device];
+    int status = device->transport->endpoint_open(device->device, &options,
+                                                  &worker->endpoint);
+    if (status != RFAAS_OK)
+        return status;
+    device->endpoints++;
+    status = device->transport->endpoint_connect(worker->endpoint, &event->endpoint);
+    if (status == RFAAS_OK)
+        status = device->transport->memory_import(worker->endpoint, &event->memory,
+                                                  &worker->slots_key);
+    return status;
+}
+
+static int worker_attach(struct client_worker *worker,
+                         const struct control_event *event)
+{
     struct rfaas_blob blob;
-    int status =
-        session->transport->endpoint_open(session->device, &options, &worker->endpoint);
-    if (status == RFAAS_OK)
-        status =
-            session->transport->endpoint_connect(worker->endpoint, &event->endpoint);
-    if (status == RFAAS_OK)
-        status = session->transport->memory_import(worker->endpoint, &event->memory,
-                                                   &worker->slots_key);
+    int status = endpoint_create(worker, event);
     if (status == RFAAS_OK) {
         worker->endpoint->owner = worker;
         worker->slots_address = event->slots_address;
         worker->pid = event->pid;
-        session->transport->endpoint_export(worker->endpoint, &blob);
-        status = control_connect(session->control, worker->lease->ticket,
-                                 (unsigned)worker->number, event->pid, &blob);
+        worker->endpoint->transport->endpoint_export(worker->endpoint, &blob);
+        status =
+            control_connect(worker->lease->session->control, worker->lease->ticket,
+                            (unsigned)worker->number, event->pid, &blob);
     }
     if (status != RFAAS_OK) {
         rfaas_error("worker %d: %s", worker->number, rfaas_last_error());

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -31,16 +32,25 @@ static void function_broken(rfaas_session *session, const struct control_event *
         function->broken = strdup(event->text);
 }
 
-static int take_completions(rfaas_session *session)
+static int take_from(const struct client_device *device)
 {
     struct rfaas_completion completions[COMPLETIONS];
     int total = 0, n;
     do {
-        n = session->transport->poll(session->device, completions, COMPLETIONS);
+        n = device->transport->poll(device->device, completions, COMPLETIONS);
         for (int i = 0; i < n; i++)
             invoke_completion(&completions[i]);
         total += n;
     } while (n == COMPLETIONS);
+    return total;
+}
+
+static int take_completions(rfaas_session *session)
+{
+    int total = 0;
+    for (int i = 0; i < session->device_count; i++)
+        if (session->devices[i].endpoints > 0)
+            total += take_from(&session->devices[i]);
     return total;
 }
 
@@ -86,20 +96,37 @@ void session_finish(rfaas_session *session)
     }
 }
 
+/* Arms the devices; how many, or -1: there is something to take. */
+static int devices_arm(rfaas_session *session)
+{
+    for (int i = 0; i < session->device_count; i++)
+        if (session->devices[i].transport->arm(session->devices[i].device) == RFAAS_OK) {
+            while (i-- > 0)
+                session->devices[i].transport->disarm(session->devices[i].device);
+            return -1;
+        }
+    return session->device_count;
+}
+
 static void sleep_until_something(rfaas_session *session)
 {
-    struct pollfd fds[2] = {
-        {.fd = session->transport->descriptor(session->device), .events = POLLIN},
-        {.fd = control_descriptor(session->control), .events = POLLIN},
-    };
+    struct pollfd fds[CLIENT_DEVICES_MAX + 1];
     session_lock(session);
-    bool sleep = session->transport->arm(session->device) == RFAAS_IN_PROGRESS;
+    int armed = devices_arm(session);
     session_unlock(session);
-    if (!sleep)
+    if (armed < 0)
         return;
-    poll(fds, 2, session->locked ? SLEEP_SHARED_MS : SLEEP_MS);
+    for (int i = 0; i < armed; i++) {
+        const struct client_device *device = &session->devices[i];
+        fds[i] = (struct pollfd){.fd = device->transport->descriptor(device->device),
+                                 .events = POLLIN};
+    }
+    fds[armed] = (struct pollfd){.fd = control_descriptor(session->control),
+                                 .events = POLLIN};
+    poll(fds, (nfds_t)armed + 1, session->locked ? SLEEP_SHARED_MS : SLEEP_MS);
     session_lock(session);
-    session->transport->disarm(session->device);
+    for (int i = 0; i < armed; i++)
+        session->devices[i].transport->disarm(session->devices[i].device);
     session_unlock(session);
 }
 
@@ -125,20 +152,20 @@ int rfaas_progress(rfaas_session *session)
 
 /* ---- opening --------------------------------------------------------------------- */
 
-static int memory_added(const struct rfaas_memory *memory, void *arg)
+static int memory_added(const struct rfaas_memory *memory, int device, void *arg)
 {
     rfaas_session *session = arg;
+    const struct rfaas_transport *transport = session->devices[device].transport;
     struct rfaas_blob blob;
-    session->transport->memory_export(memory, &blob);
-    return control_add_memory(session->control, session->transport->name, memory->key,
-                              &blob);
+    transport->memory_export(memory, &blob);
+    return control_add_memory(session->control, transport->name, memory->key, &blob);
 }
 
-static void memory_removed(uint32_t key, void *arg)
+static void memory_removed(uint32_t key, int device, void *arg)
 {
     rfaas_session *session = arg;
-    if (control_remove_memory(session->control, session->transport->name, key) !=
-        RFAAS_OK)
+    if (control_remove_memory(session->control, session->devices[device].transport->name,
+                              key) != RFAAS_OK)
         rfaas_error("%s", rfaas_last_error());
 }
 
@@ -147,20 +174,54 @@ static const struct arena_calls arena_calls = {
     .removed = memory_removed,
 };
 
-static int transport_open(rfaas_session *session)
+static int device_open(rfaas_session *session, const char *name)
+{
+    struct client_device *device = &session->devices[session->device_count];
+    const struct rfaas_device_options options = {
+        .device = session->config.verbs_device,
+        .port = (int)session->config.verbs_port,
+        .gid_index = (int)session->config.verbs_gid_index,
+    };
+    device->transport = rfaas_transport_find(name);
+    if (!device->transport)
+        return rfaas_fail(RFAAS_ERR_UNSUPPORTED,
+                          "transport '%s' is not in this build (no libibverbs)", name);
+    int status = device->transport->device_open(&options, &device->device);
+    session->device_count += status == RFAAS_OK;
+    return status;
+}
+
+/* Which transport reaches workers of this node, and which others. */
+static int devices_open(rfaas_session *session, struct control_transports *transports)
 {
     const char *name = session->config.transport;
-    session->transport = rfaas_transport_find(strcmp(name, "auto") == 0 ? "shm" : name);
-    if (!session->transport)
-        return rfaas_fail(RFAAS_ERR_ARGUMENT, "transport '%s' is not there", name);
-    return session->transport->device_open(&session->device);
+    bool automatic = strcmp(name, "auto") == 0;
+    int status = device_open(session, automatic ? "shm" : name);
+    if (status != RFAAS_OK)
+        return status;
+    const struct rfaas_transport *first = session->devices[0].transport;
+    *transports = (struct control_transports){.local = first->name};
+    if (!first->common_memory)
+        transports->remote = first->name;
+    else if (!automatic)
+        transports->why_not = "transport=shm";
+    else if (device_open(session, "verbs") == RFAAS_OK)
+        transports->remote = session->devices[1].transport->name;
+    else
+        transports->why_not = session->why_not_remote;
+    if (transports->why_not == session->why_not_remote)
+        snprintf(session->why_not_remote, sizeof session->why_not_remote, "%s",
+                 rfaas_last_error());
+    return RFAAS_OK;
 }
 
 static void session_free(rfaas_session *session)
 {
     arena_free(&session->arena);
-    if (session->device)
-        session->transport->device_close(session->device);
+    while (session->device_count > 0) {
+        struct client_device *device = &session->devices[--session->device_count];
+        device->transport->device_close(device->device);
+    }
     pthread_mutex_destroy(&session->mutex);
     free(session);
 }
@@ -179,19 +240,17 @@ int rfaas_session_open_config(const struct rfaas_config *config,
     session->finished_end = &session->finished;
     session->next_function = 1;
     session->next_ticket = 1;
-    int status = transport_open(session);
-    if (status == RFAAS_OK) {
-        const struct control_transports transports = {
-            .local = session->transport->name, .why_not = "this version has none"};
+    struct control_transports transports;
+    int status = devices_open(session, &transports);
+    if (status == RFAAS_OK)
         status = control_start(config, key, &transports, &session->control);
-    }
     if (status != RFAAS_OK) {
         session_free(session);
         return status;
     }
     session->arena = (struct arena){
-        .transport = session->transport,
-        .device = session->device,
+        .devices = session->devices,
+        .device_count = session->device_count,
         .calls = &arena_calls,
         .arg = session,
     };

@@ -42,6 +42,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
         rfaas_worker.transport->write(
             rfaas_worker.client, NULL, 0, 0, 0,
             rfaas_answer(rfaas_worker.tag, RFAAS_ERR_TRUNCATE));
+        rfaas_worker.transport->flush(rfaas_worker.client, true);
         atomic_store_explicit(&rfaas_worker.page->executing, 0, memory_order_relaxed);
         _exit(0);
     }
@@ -85,6 +86,37 @@ static const void *memory_await(const struct rfaas_input_reference *r)
            rfaas_clock_ns() < end)
         rfaas_worker_control(100);
     return input;
+}
+
+/* Room for input that has to be fetched; kept for the next. */
+static void *fetch_room(size_t size)
+{
+    struct rfaas_memory **room = &rfaas_worker.fetched;
+    if (*room && (*room)->size >= size)
+        return (*room)->base;
+    if (*room)
+        rfaas_worker.transport->memory_free(rfaas_worker.device, *room);
+    *room = NULL;
+    if (rfaas_worker.transport->memory_alloc(rfaas_worker.device, size, room) !=
+        RFAAS_OK)
+        return NULL;
+    return (*room)->base;
+}
+
+static int input_fetch(const struct rfaas_input_reference *r, const void **input)
+{
+    void *room = fetch_room(r->size);
+    uint64_t end = rfaas_clock_ns() + CONTROL_TIMEOUT_MS * 1000000ull;
+    int status;
+    *input = room;
+    if (!room)
+        return RFAAS_ERR_NO_MEMORY;
+    while ((status = rfaas_worker.transport->read(rfaas_worker.client, room, r->size,
+                                                  r->address, r->key)) ==
+               RFAAS_ERR_ARGUMENT &&
+           rfaas_clock_ns() < end)
+        rfaas_worker_control(100);
+    return status == RFAAS_OK ? RFAAS_OK : RFAAS_ERR_PROTOCOL;
 }
 
 /* The output may go to memory that is as new. */
@@ -144,9 +176,35 @@ static int input_find(unsigned char *slot, size_t length, uint32_t function,
     if (length != header + sizeof reference)
         return RFAAS_ERR_PROTOCOL;
     memcpy(&reference, slot + header, sizeof reference);
-    call->in = memory_await(&reference);
     call->in_size = reference.size;
+    if (!rfaas_worker.transport->common_memory)
+        return input_fetch(&reference, &call->in);
+    call->in = memory_await(&reference);
     return call->in ? RFAAS_OK : RFAAS_ERR_PROTOCOL;
+}
+
+/* Where the function writes. A device sends the output from there, if it can: then the
+ * last one has to be gone. */
+static void *output_place(size_t capacity)
+{
+    const struct rfaas_transport *transport = rfaas_worker.transport;
+    struct rfaas_output *output = &rfaas_worker.output;
+    struct rfaas_memory **sent_from = &rfaas_worker.output_memory;
+    if (transport->common_memory)
+        return rfaas_output_prepare(output, capacity);
+    if (transport->flush(rfaas_worker.client, false) != RFAAS_OK)
+        return NULL;
+    void *place = rfaas_output_prepare(output, capacity);
+    if (!place || (*sent_from && (*sent_from)->base == output->area &&
+                   (*sent_from)->size == output->usable))
+        return place;
+    if (*sent_from)
+        transport->memory_free(rfaas_worker.device, *sent_from);
+    *sent_from = NULL;
+    return transport->memory_register(rfaas_worker.device, output->area, output->usable,
+                                      sent_from) == RFAAS_OK
+               ? place
+               : NULL;
 }
 
 /* Calls the function; its answer, or why there is none. */
@@ -155,7 +213,7 @@ static int run(const struct rfaas_loaded_function *f, struct rfaas_call *call,
 {
     if (f->classic && call->in_size > UINT32_MAX)
         return RFAAS_ERR_ARGUMENT;
-    if (f->classic && referenced) {
+    if (f->classic && referenced && rfaas_worker.transport->common_memory) {
         call->in = input_copy(call->in, call->in_size);
         if (!call->in)
             return RFAAS_ERR_NO_MEMORY;
@@ -189,7 +247,7 @@ static int execute(unsigned char *slot, size_t length,
     int status = input_find(slot, length, header->function, call);
     if (status != RFAAS_OK)
         return status;
-    call->out = rfaas_output_prepare(&rfaas_worker.output, header->out_capacity);
+    call->out = output_place(header->out_capacity);
     if (!call->out)
         return RFAAS_ERR_NO_MEMORY;
     return run(&f, call, header->function & RFAAS_INPUT_BY_REFERENCE);

@@ -1,6 +1,7 @@
 /* What the executor says to a worker. */
 #include "executor/worker_state.h"
 
+#include "base/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "control/invocation.h"
@@ -43,7 +44,16 @@ static int set_up(const Rfaas__WorkerSetup *setup)
                           "worker: no transport '%s' on this node", lease->transport);
     struct rfaas_endpoint_options options = {.depth = lease->slots,
                                              .inline_max = lease->inline_max};
-    int status = rfaas_worker.transport->device_open(&rfaas_worker.device);
+    struct rfaas_config config; /* of this node: the environment and the file */
+    int status = rfaas_config_load(&config, NULL, NULL);
+    if (status != RFAAS_OK)
+        return status;
+    const struct rfaas_device_options device = {
+        .device = config.verbs_device,
+        .port = (int)config.verbs_port,
+        .gid_index = (int)config.verbs_gid_index,
+    };
+    status = rfaas_worker.transport->device_open(&device, &rfaas_worker.device);
     if (status == RFAAS_OK)
         status = rfaas_worker.transport->memory_alloc(
             rfaas_worker.device, rfaas_worker.slot_count * rfaas_worker.slot_size,

@@ -21,6 +21,8 @@ extern struct rfaas_worker {
     struct rfaas_memory *slots;
     struct rfaas_functions functions;
     struct rfaas_output output;
+    /* Without common memory: the output's, and room for input that was fetched. */
+    struct rfaas_memory *output_memory, *fetched;
     unsigned char *copy; /* input for classic functions, which may write to it */
     size_t copy_size;
     uint64_t lease;

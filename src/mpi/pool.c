@@ -218,9 +218,9 @@ static int set_up_session(MPIX_Pool pool)
     status = agree(pool->comm, status);
     if (status != RFAAS_OK)
         return status;
-    /* What `auto` came to. */
-    snprintf(pool->config.transport, sizeof pool->config.transport, "%s",
-             pool->session->transport->name);
+    if (pool->session->device_count == 1) /* what `auto` came to */
+        snprintf(pool->config.transport, sizeof pool->config.transport, "%s",
+                 pool->session->devices[0].transport->name);
     return agree(pool->comm, mpix_progress_add(pool));
 }
 

@@ -19,6 +19,7 @@
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -86,8 +87,10 @@ static void sender_fence(bool fenced)
 
 /* ---- device ---------------------------------------------------------------------- */
 
-static int shm_device_open(struct rfaas_device **device)
+static int shm_device_open(const struct rfaas_device_options *options,
+                           struct rfaas_device **device)
 {
+    (void)options; /* there is one node */
     struct shm_device *d = calloc(1, sizeof *d);
     if (!d)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "shm: out of memory for a device");
@@ -367,6 +370,12 @@ static int shm_poll(struct rfaas_device *device, struct rfaas_completion *comple
     return taken;
 }
 
+static int shm_flush(struct rfaas_endpoint *endpoint, bool delivered)
+{
+    (void)endpoint, (void)delivered; /* writes copy, and are there at once */
+    return RFAAS_OK;
+}
+
 static void set_armed(struct shm_device *d, uint32_t value)
 {
     struct shm_endpoint *ep;
@@ -406,12 +415,22 @@ static int shm_descriptor(const struct rfaas_device *device)
     return ((const struct shm_device *)device)->doorbell;
 }
 
+static void shm_describe(char *text, size_t size)
+{
+    snprintf(text, size, "shm: memory that processes of this node share%s\n",
+             barrier_available() ? "" : "; no membarrier: messages cost a fence");
+}
+
 const struct rfaas_transport rfaas_transport_shm = {
     .size = sizeof(struct rfaas_transport),
     .name = "shm",
+    .common_memory = true,
+    .copy_max = SIZE_MAX,
+    .describe = shm_describe,
     .device_open = shm_device_open,
     .device_close = shm_device_close,
     .memory_alloc = shm_memory_alloc,
+    .memory_register = shm_memory_register,
     .memory_free = shm_memory_free,
     .memory_export = shm_memory_export,
     .endpoint_open = shm_endpoint_open,
@@ -421,6 +440,8 @@ const struct rfaas_transport rfaas_transport_shm = {
     .memory_import = shm_memory_import,
     .memory_forget = shm_memory_forget,
     .write = shm_write,
+    .read = shm_read,
+    .flush = shm_flush,
     .map = shm_map,
     .poll = shm_poll,
     .arm = shm_arm,

@@ -68,11 +68,15 @@ int shm_shared_map(int fd, size_t size, int protection, void **base);
 
 int shm_memory_alloc(struct rfaas_device *device, size_t size,
                      struct rfaas_memory **memory);
+int shm_memory_register(struct rfaas_device *device, void *base, size_t size,
+                        struct rfaas_memory **memory);
 void shm_memory_free(struct rfaas_device *device, struct rfaas_memory *memory);
 void shm_memory_export(const struct rfaas_memory *memory, struct rfaas_blob *blob);
 int shm_memory_import(struct rfaas_endpoint *endpoint, const struct rfaas_blob *peer,
                       uint32_t *key);
 void shm_memory_forget(struct rfaas_endpoint *endpoint, uint32_t key);
+int shm_read(struct rfaas_endpoint *endpoint, void *to, size_t size, uint64_t address,
+             uint32_t key);
 const void *shm_map(struct rfaas_endpoint *endpoint, uint64_t address, size_t size,
                     uint32_t key);
 void shm_mapping_free(struct shm_endpoint *ep, struct mapping *m);

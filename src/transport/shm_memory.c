@@ -73,6 +73,14 @@ int shm_memory_alloc(struct rfaas_device *device, size_t size,
     return RFAAS_OK;
 }
 
+int shm_memory_register(struct rfaas_device *device, void *base, size_t size,
+                        struct rfaas_memory **memory)
+{
+    (void)device, (void)base, (void)memory;
+    return rfaas_fail(RFAAS_ERR_UNSUPPORTED,
+                      "shm: %zu bytes that others can't map can't be shared", size);
+}
+
 void shm_memory_free(struct rfaas_device *device, struct rfaas_memory *memory)
 {
     struct shm_device *d = (struct shm_device *)device;
@@ -169,4 +177,17 @@ const void *shm_map(struct rfaas_endpoint *endpoint, uint64_t address, size_t si
     if (!m || !shm_mapping_holds(m, address, size, &offset))
         return NULL;
     return m->readable + offset;
+}
+
+int shm_read(struct rfaas_endpoint *endpoint, void *to, size_t size, uint64_t address,
+             uint32_t key)
+{
+    const void *from = shm_map(endpoint, address, size, key);
+    if (!from && size > 0)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT,
+                          "shm: %zu bytes at %#llx, key %u, are not the peer's", size,
+                          (unsigned long long)address, key);
+    if (size > 0)
+        memcpy(to, from, size);
+    return RFAAS_OK;
 }

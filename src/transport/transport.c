@@ -3,7 +3,16 @@
 
 static const struct rfaas_transport *const transports[] = {
     &rfaas_transport_shm,
+#if RFAAS_HAVE_VERBS
+    &rfaas_transport_verbs,
+#endif
 };
+
+const struct rfaas_transport *const *rfaas_transports(size_t *count)
+{
+    *count = sizeof transports / sizeof transports[0];
+    return transports;
+}
 
 const struct rfaas_transport *rfaas_transport_find(const char *name)
 {

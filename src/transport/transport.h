@@ -17,6 +17,7 @@
 #ifndef RFAAS_TRANSPORT_H
 #define RFAAS_TRANSPORT_H
 
+#include "base/export.h"
 #include "rfaas.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,8 +66,9 @@ struct rfaas_endpoint_options {
     size_t inline_max;
 };
 
-/* status     RFAAS_OK; RFAAS_ERR_PROTOCOL: the peer broke the contract, nothing more
- *            will come from it and only `endpoint` is valid
+/* status     RFAAS_OK; RFAAS_ERR_PROTOCOL: the peer broke the contract, RFAAS_ERR_IO:
+ *            it can't be reached any more. Then nothing more comes from it, only
+ *            `endpoint` is valid, and rfaas_last_error tells more
  * immediate  what the peer gave
  * length     bytes that it wrote */
 struct rfaas_completion {
@@ -76,17 +78,38 @@ struct rfaas_completion {
     size_t length;
 };
 
+/* Which of the machine's devices: for transports that have several. NULL or "", 0 and
+ * -1 leave the choice to the transport. */
+struct rfaas_device_options {
+    const char *device;
+    int port;
+    int gid_index;
+};
+
 struct rfaas_transport {
     size_t size; /* of this table, so that it can grow */
     const char *name;
+    /* Peers read memory where it lies, by `map`. */
+    bool common_memory;
+    /* Messages from elsewhere than the device's memories are best copied to one of them
+     * when they are longer than this. */
+    size_t copy_max;
 
-    int (*device_open)(struct rfaas_device **device);
+    /* For people: what the machine has of it, and why some can't be used; lines. */
+    void (*describe)(char *text, size_t size);
+
+    int (*device_open)(const struct rfaas_device_options *options,
+                       struct rfaas_device **device);
     void (*device_close)(
         struct rfaas_device *device); /* endpoints, memories go along */
 
     /* Zeroed memory, aligned to a page, that peers can import. */
     int (*memory_alloc)(struct rfaas_device *device, size_t size,
                         struct rfaas_memory **memory);
+    /* The same of memory that the caller has, and keeps until memory_free;
+     * RFAAS_ERR_UNSUPPORTED where only memory_alloc makes such memory. */
+    int (*memory_register)(struct rfaas_device *device, void *base, size_t size,
+                           struct rfaas_memory **memory);
     void (*memory_free)(struct rfaas_device *device, struct rfaas_memory *memory);
     void (*memory_export)(const struct rfaas_memory *memory, struct rfaas_blob *blob);
 
@@ -99,16 +122,27 @@ struct rfaas_transport {
                             const struct rfaas_blob *peer);
     void (*endpoint_close)(struct rfaas_endpoint *endpoint);
 
-    /* A memory of the peer becomes a target for write, read and map under its key. */
+    /* A memory of the peer becomes a target for write, read, map under its key. */
     int (*memory_import)(struct rfaas_endpoint *endpoint, const struct rfaas_blob *peer,
                          uint32_t *key);
     void (*memory_forget)(struct rfaas_endpoint *endpoint, uint32_t key);
 
     /* Writes the parts, one behind the other, to `address` in the peer's memory `key`,
-     * then completes there. The parts may be reused at once. RFAAS_ERR_ARGUMENT: no
-     * such place at the peer (nothing was written). */
+     * then completes there. Parts in a memory of the device have to stay as they are
+     * until the peer has answered or `flush` has returned; others may be reused at
+     * once. RFAAS_ERR_ARGUMENT: no such place at the peer (nothing was written);
+     * RFAAS_ERR_IO: the way to it is broken. */
     int (*write)(struct rfaas_endpoint *endpoint, const struct iovec *parts, int count,
                  uint64_t address, uint32_t key, uint32_t immediate);
+
+    /* Fetches bytes from the peer's memory `key` to a place in a memory of this device;
+     * they are there when it returns. Errors as of write. */
+    int (*read)(struct rfaas_endpoint *endpoint, void *to, size_t size,
+                uint64_t address, uint32_t key);
+
+    /* Waits until the parts of all writes so far may be reused, or, `delivered`, until
+     * the peer has them even if this process ends: some seconds at most. */
+    int (*flush)(struct rfaas_endpoint *endpoint, bool delivered);
 
     /* The peer's bytes where they lie, read-only; NULL if there is no such place or
      * the transport has no common memory. Valid until the memory is forgotten. */
@@ -127,9 +161,15 @@ struct rfaas_transport {
     int (*descriptor)(const struct rfaas_device *device);
 };
 
-/* NULL if there is none of that name on this machine. */
+/* All that this build has, in the order of preference on one node; `count` of them. */
+RFAAS_PRIVATE_API const struct rfaas_transport *const *
+rfaas_transports(size_t *count);
+/* NULL if there is none of that name. */
 const struct rfaas_transport *rfaas_transport_find(const char *name);
 
 extern const struct rfaas_transport rfaas_transport_shm;
+#if RFAAS_HAVE_VERBS
+extern const struct rfaas_transport rfaas_transport_verbs;
+#endif
 
 #endif
