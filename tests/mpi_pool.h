@@ -16,9 +16,12 @@
 
 enum {
     CORES_PER_RANK = 4,    /* that the shared pool has; the machine may have fewer */
-    LOSS_SECONDS = 2,      /* the longest that a request outlives what it depends on */
-    PATIENCE_SECONDS = 30, /* for what takes milliseconds on an idle machine */
 };
+
+/* The longest that a request outlives what it depends on. */
+#define LOSS_SECONDS (2 * test_slowness())
+/* For what takes milliseconds on an idle machine. */
+#define PATIENCE_SECONDS (30 * test_slowness())
 
 extern int mpi_rank, mpi_ranks; /* of MPI_COMM_WORLD */
 

@@ -10,10 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum {
-    LOSS_SECONDS = 2,      /* the longest that a request outlives what it depends on */
-    PATIENCE_SECONDS = 30, /* for what takes milliseconds on an idle machine */
-};
+/* The longest that a request outlives what it depends on. */
+#define LOSS_SECONDS (2 * test_slowness())
+/* For what takes milliseconds on an idle machine. */
+#define PATIENCE_SECONDS (30 * test_slowness())
 
 /* Settings: SETTINGS("slots=1", "wait_seconds=2"). */
 #define SETTINGS(...) ((const char *const[]){__VA_ARGS__, NULL})

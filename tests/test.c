@@ -2,6 +2,7 @@
 #include "test.h"
 #include <CUnit/Basic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void test_equal(long long actual, long long expected, const char *actual_text,
@@ -12,6 +13,13 @@ void test_equal(long long actual, long long expected, const char *actual_text,
              actual, expected, expected_text);
     CU_assertImplementation(actual == expected, (unsigned)line, text, file, "",
                             CU_FALSE);
+}
+
+double test_slowness(void)
+{
+    const char *text = getenv("RFAAS_TEST_SLOWNESS");
+    double slowness = text ? atof(text) : 1;
+    return slowness > 1 ? slowness : 1;
 }
 
 /* Returns how many were added, or -1. */

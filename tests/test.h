@@ -13,6 +13,10 @@ struct test {
  * argv[1]; prints CUnit's closing lines. Returns main's exit status. */
 int test_main(const char *suite, const struct test tests[], int argc, char **argv);
 
+/* By how much this machine is slower than those that the tests' times are meant for:
+ * $RFAAS_TEST_SLOWNESS, 1 if that isn't set. Emulated machines set it. */
+double test_slowness(void);
+
 /* A value compared and, when it differs, both printed. */
 #define CHECK_EQUAL(actual, expected)                                                  \
     test_equal((long long)(actual), (long long)(expected), #actual, #expected,         \
