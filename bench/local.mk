@@ -2,8 +2,14 @@
 
 if WITH_MPI
 noinst_PROGRAMS += bench/latency
-noinst_DATA += bench/functions.so
 endif
+# bench/rdma, a script, and what it runs.
+noinst_PROGRAMS += bench/round_trips
+noinst_DATA += bench/functions.so
+bench_round_trips_SOURCES = bench/round_trips.c
+bench_round_trips_LDFLAGS = $(AM_LDFLAGS) -no-install
+bench_round_trips_LDADD = librfaas.la
+EXTRA_DIST += bench/rdma
 CLEANFILES += bench/functions.so
 EXTRA_DIST += bench/functions.c
 
