@@ -36,7 +36,7 @@ struct rfaas_config {
     char verbs_device[RFAAS_CONFIG_STRING_MAX]; /* "" = the best */
     int64_t verbs_port;                         /* 0 = the best */
     int64_t verbs_gid_index;                    /* -1 = the best */
-    int64_t log_level; /* enum rfaas_log_level; by name */
+    int64_t log_level;                          /* enum rfaas_log_level; by name */
 };
 
 /* A line of the table, for rfaas-info and MPI info objects. */

@@ -24,8 +24,8 @@ static bool region_holds(const struct arena_region *region, const void *address,
                          size_t size)
 {
     size_t offset = (uintptr_t)address - (uintptr_t)region->base;
-    return (uintptr_t)address >= (uintptr_t)region->base &&
-           offset <= region->size && size <= region->size - offset;
+    return (uintptr_t)address >= (uintptr_t)region->base && offset <= region->size &&
+           size <= region->size - offset;
 }
 
 static struct arena_region *region_of(struct arena *arena, const void *address,
@@ -202,8 +202,7 @@ static void *large_get(struct arena *arena, size_t size)
     for (size_t i = 0; i < arena->region_count; i++) {
         struct arena_region *region = arena->regions[i];
         if (is_large(region) && !region->taken[0] && region->size >= size &&
-            region->size / 2 <= size &&
-            (!best || region->size < best->size))
+            region->size / 2 <= size && (!best || region->size < best->size))
             best = region;
     }
     if (best) {
