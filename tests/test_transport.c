@@ -289,6 +289,39 @@ static void test_from_memory(void)
     pair_close(&pair);
 }
 
+/* Nothing is read before all of them were written, whatever memory they are from. */
+static void test_full_depth(void)
+{
+    enum { DEPTH = 8, LONGEST = 64 << 10 };
+    static const size_t sizes[] = {100, 8000, 16 << 10, 20000, 60000, LONGEST};
+    static unsigned char bytes[4][LONGEST / 4];
+    pair_open(&pair, DEPTH, 64, DEPTH * LONGEST);
+    for (uint32_t round = 0; round < 60; round++) {
+        size_t size = sizes[round % 6], total = size - size % 4;
+        for (uint32_t i = 0; i < DEPTH; i++) {
+            struct iovec parts[4];
+            for (uint32_t k = 0; k < 4; k++) {
+                pattern_fill(bytes[k], total / 4, 4 * i + k);
+                parts[k] = (struct iovec){bytes[k], total / 4};
+            }
+            CHECK_EQUAL(transport->write(pair.a.endpoint, parts, 4,
+                                         pair.a.address + i * LONGEST, pair.a.key, i),
+                        RFAAS_OK);
+        }
+        for (uint32_t i = 0; i < DEPTH; i++) {
+            unsigned char *there = pair.b.memory->base;
+            struct rfaas_completion c;
+            CHECK_FATAL(receive(pair.b.device, &c));
+            CHECK_EQUAL(c.immediate, i);
+            CHECK_EQUAL(c.length, total);
+            for (uint32_t k = 0; k < 4; k++)
+                CHECK(pattern_holds(there + i * LONGEST + k * total / 4, total / 4,
+                                    4 * i + k));
+        }
+    }
+    pair_close(&pair);
+}
+
 static void test_register(void)
 {
     static unsigned char mine[ROOM];
@@ -321,6 +354,7 @@ static void test_register(void)
 static const struct test tests[] = {
     {"bytes are fetched from the peer's memory, and only from there", test_fetch},
     {"long parts in a memory of the device go from where they are", test_from_memory},
+    {"long messages at full depth go before one is read", test_full_depth},
     {"memory of the caller's is a target when it is registered", test_register},
     {"a message of any length arrives whole and touches nothing else", test_lengths},
     {"a message without parts brings its immediate as it is", test_immediates},

@@ -29,6 +29,7 @@ struct rfaas_request {
     const void *in;
     void *out;
     size_t in_size, out_capacity;
+    size_t received;            /* of the output, in parts before the last */
     void *in_piece, *out_piece; /* of the arena, when the user's memory isn't */
     int wanted;                 /* worker, or RFAAS_ANY_WORKER */
     uint64_t order;             /* of its start, among the lease's */

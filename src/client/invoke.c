@@ -68,7 +68,8 @@ static struct input_way input_way(rfaas_request *request,
     /* Longer input is best left where the worker can read it, if it can without
      * fetching it. What lies elsewhere has to be copied in any case, and the slot is
      * the nearest place, if the transport copies to there as well as we do. */
-    bool fits = size <= lease->slot_size - RFAAS_SLOT_OVERHEAD;
+    bool fits = size <= lease->slot_size - RFAAS_SLOT_OVERHEAD &&
+                size <= worker->endpoint->message_max - RFAAS_SLOT_OVERHEAD;
     way.key = arena_key(arena, way.place, size, worker->device);
     if (way.key == 0 && fits && size <= transport->copy_max)
         return way;
@@ -249,11 +250,16 @@ void invoke_completion(const struct rfaas_completion *completion)
         return;
     }
     rfaas_request *request = slot->request;
+    int status = rfaas_answer_status(completion->immediate);
+    size_t length = request->received + completion->length;
+    if (status == RFAAS_ANSWER_PART) {
+        request->received = length;
+        return;
+    }
     slot->request = NULL;
     worker->free[worker->free_count++] = (unsigned char)number;
     activity_change(worker, 1, -1);
-    request_complete(request, worker->number,
-                     rfaas_answer_status(completion->immediate), completion->length);
+    request_complete(request, worker->number, status, length);
     if (worker->queue || worker->lease->queue)
         worker_fill(worker);
 }
@@ -265,6 +271,7 @@ static void request_requeue(rfaas_request *request, struct client_worker *worker
         request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
     rfaas_request *later;
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
+    request->received = 0;
     DL_FOREACH(*queue, later)
         if (later->order > request->order)
             break;
@@ -399,6 +406,7 @@ static void request_fill(rfaas_request *request, rfaas_lease *lease, int worker,
     request->in_size = in_size;
     request->out = out;
     request->out_capacity = out_capacity;
+    request->received = 0;
     request->wanted = worker;
     request->order = lease->order++;
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);

@@ -60,6 +60,10 @@ static inline uint32_t rfaas_answer(uint32_t tag, int status)
     return (uint32_t)(uint16_t)(int16_t)status << 16 | (tag & 0xffffu);
 }
 
+/* The answer's status while more of the output follows: it is longer than a message of
+ * the transport can be. */
+enum { RFAAS_ANSWER_PART = INT16_MIN };
+
 static inline uint32_t rfaas_answer_tag(uint32_t immediate)
 {
     return immediate & 0xffffu;

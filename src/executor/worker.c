@@ -120,14 +120,15 @@ static int input_fetch(const struct rfaas_input_reference *r, const void **input
 }
 
 /* The output may go to memory that is as new. */
-static int output_write(const struct iovec *part, uint32_t immediate,
-                        const struct rfaas_invocation_header *header)
+static int output_write(const void *output, size_t size, uint64_t address, uint32_t key,
+                        uint32_t immediate)
 {
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)output, .iov_len = size};
     uint64_t end = 0;
     int status;
-    while ((status = rfaas_worker.transport->write(
-                rfaas_worker.client, part, part->iov_len > 0, header->out_address,
-                header->out_key, immediate)) == RFAAS_ERR_ARGUMENT) {
+    while ((status = rfaas_worker.transport->write(rfaas_worker.client, &part, size > 0,
+                                                   address, key, immediate)) ==
+           RFAAS_ERR_ARGUMENT) {
         uint64_t now = rfaas_clock_ns();
         if (end == 0)
             end = now + CONTROL_TIMEOUT_MS * 1000000ull;
@@ -138,15 +139,23 @@ static int output_write(const struct iovec *part, uint32_t immediate,
     return status;
 }
 
-static void answer(uint32_t tag, int status, const void *output, size_t size,
+static void answer(uint32_t tag, int result, const void *output, size_t size,
                    const struct rfaas_invocation_header *header)
 {
-    struct iovec part = {.iov_base = (void *)(uintptr_t)output, .iov_len = size};
-    if (output_write(&part, rfaas_answer(tag, status), header) == RFAAS_OK)
-        return;
-    /* The client gave a place that isn't its own: answer without the output. */
-    rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
-                                  rfaas_answer(tag, RFAAS_ERR_PROTOCOL));
+    size_t most = rfaas_worker.client->message_max, done = 0;
+    int status = RFAAS_OK;
+    for (; size - done > most && status == RFAAS_OK; done += most)
+        status =
+            output_write((const char *)output + done, most, header->out_address + done,
+                         header->out_key, rfaas_answer(tag, RFAAS_ANSWER_PART));
+    if (status == RFAAS_OK)
+        status = output_write((const char *)output + done, size - done,
+                              header->out_address + done, header->out_key,
+                              rfaas_answer(tag, result));
+    if (status != RFAAS_OK)
+        /* The client gave a place that isn't its own: answer without the output. */
+        rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
+                                      rfaas_answer(tag, RFAAS_ERR_PROTOCOL));
 }
 
 /* Classic functions may write to their input: not to the caller's own, then. */

@@ -156,6 +156,7 @@ static int shm_endpoint_open(struct rfaas_device *device,
     ep->doorbell = -1;
     ep->device = d;
     ep->super.transport = &rfaas_transport_shm;
+    ep->super.message_max = SIZE_MAX;
     DL_APPEND(d->endpoints, ep);
     *endpoint = &ep->super;
     return RFAAS_OK;

@@ -56,6 +56,7 @@ struct rfaas_memory {
 struct rfaas_endpoint {
     const struct rfaas_transport *transport;
     void *owner; /* for the user of the endpoint; the transport leaves it alone */
+    size_t message_max; /* bytes of one message; `read` takes any number */
 };
 
 /* depth       messages that may be on the way to the peer or unread there, and the
@@ -162,8 +163,7 @@ struct rfaas_transport {
 };
 
 /* All that this build has, in the order of preference on one node; `count` of them. */
-RFAAS_PRIVATE_API const struct rfaas_transport *const *
-rfaas_transports(size_t *count);
+RFAAS_PRIVATE_API const struct rfaas_transport *const *rfaas_transports(size_t *count);
 /* NULL if there is none of that name. */
 const struct rfaas_transport *rfaas_transport_find(const char *name);
 

@@ -82,34 +82,47 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
     return false;
 }
 
+/* Takes up to `max` entries of the queue; returns how many. `taken` counts those that
+ * were completions for the user. */
 static int queue_poll(struct verbs_device *d, struct rfaas_completion *completions,
-                      int max)
+                      int max, int *taken)
 {
     struct ibv_wc entries[VERBS_POLL];
-    int taken = 0;
     int n = ibv_poll_cq(d->queue, max < VERBS_POLL ? max : VERBS_POLL, entries);
+    *taken = 0;
     for (int i = 0; i < n; i++)
-        taken += entry_handle(d, &entries[i], &completions[taken]);
-    return taken;
+        *taken += entry_handle(d, &entries[i], &completions[*taken]);
+    return n;
 }
 
-/* Takes what is in the queue, and keeps it for the next poll. */
-static int queue_save(struct verbs_device *d)
+static int waiting_reserve(struct verbs_device *d)
 {
     if (d->waiting_count == 0)
         d->waiting_first = 0;
     size_t end = d->waiting_first + d->waiting_count;
-    if (end + VERBS_POLL > d->waiting_room) {
-        size_t room = 2 * (end + VERBS_POLL);
-        void *waiting = realloc(d->waiting, room * sizeof *d->waiting);
-        if (!waiting)
-            return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: out of memory");
-        d->waiting = waiting;
-        d->waiting_room = room;
-    }
-    int n = queue_poll(d, d->waiting + end, VERBS_POLL);
-    d->waiting_count += (size_t)n;
-    return n;
+    if (end + VERBS_POLL <= d->waiting_room)
+        return RFAAS_OK;
+    size_t room = 2 * (end + VERBS_POLL);
+    void *waiting = realloc(d->waiting, room * sizeof *d->waiting);
+    if (!waiting)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: out of memory");
+    d->waiting = waiting;
+    d->waiting_room = room;
+    return RFAAS_OK;
+}
+
+int verbs_queue_save(struct verbs_device *d)
+{
+    int total = 0, taken, n;
+    do {
+        if (waiting_reserve(d) != RFAAS_OK)
+            return RFAAS_ERR_NO_MEMORY;
+        n = queue_poll(d, d->waiting + d->waiting_first + d->waiting_count, VERBS_POLL,
+                       &taken);
+        d->waiting_count += (size_t)taken;
+        total += taken;
+    } while (n > 0);
+    return total;
 }
 
 static int verbs_poll(struct rfaas_device *device, struct rfaas_completion *completions,
@@ -123,16 +136,18 @@ static int verbs_poll(struct rfaas_device *device, struct rfaas_completion *comp
         if (c->endpoint) /* not closed meanwhile */
             completions[taken++] = *c;
     }
-    return taken > 0 ? taken : queue_poll(d, completions, max);
+    if (taken == 0)
+        queue_poll(d, completions, max, &taken);
+    return taken;
 }
 
-/* Waits until at most `left` sends are on the way. The device ends each of them, with
- * an error after some seconds if the peer doesn't answer. */
+/* Waits until at most `left` sends are on the way, one of which will tell. The device
+ * ends each of them, with an error after some seconds if the peer doesn't answer. */
 static int sends_await(struct verbs_endpoint *ep, uint32_t left)
 {
     for (unsigned polls = 1; !ep->broken && ep->sends - ep->sends_done > left;
          polls++) {
-        int status = queue_save(ep->device);
+        int status = verbs_queue_save(ep->device);
         if (status < 0)
             return status;
         if (polls % POLLS_PER_YIELD == 0)
@@ -144,7 +159,7 @@ static int sends_await(struct verbs_endpoint *ep, uint32_t left)
 
 /* ---- sending --------------------------------------------------------------------- */
 
-/* Contiguous room in the ring, or NULL: it never fits, or sends failed. */
+/* Contiguous room in the ring, or NULL: there is none, and none will be told of. */
 static unsigned char *ring_take(struct verbs_endpoint *ep, size_t size)
 {
     size_t room = ep->ring->super.size;
@@ -152,7 +167,7 @@ static unsigned char *ring_take(struct verbs_endpoint *ep, size_t size)
     if (start % room + size > room)
         start += room - start % room;
     while (start + size - ep->ring_done > room)
-        if (ep->sends == ep->sends_done ||
+        if (ep->told == ep->sends_done ||
             sends_await(ep, ep->sends - ep->sends_done - 1) != RFAAS_OK)
             return NULL;
     ep->ring_end = start + size;
@@ -167,19 +182,25 @@ static int post(struct verbs_endpoint *ep, struct ibv_send_wr *request, bool hel
         status = sends_await(ep, ep->send_room - 1);
     if (status != RFAAS_OK)
         return status;
-    /* At a quarter of the queue there is always one on the way that will tell. */
-    if (held || ++ep->unsignalled >= ep->send_room / 4) {
+    /* A completion costs time; but there has to be one before queue or ring is full. */
+    bool tells = held || ep->sends + 1 - ep->told >= ep->send_room / 4 ||
+                 ep->ring_end - ep->ring_told >= ep->ring->super.size / 4;
+    if (tells)
         request->send_flags |= IBV_SEND_SIGNALED;
-        ep->unsignalled = 0;
-    }
     request->wr_id = (uint64_t)ep->number << 32 | ep->sends;
     int error = ibv_post_send(ep->pair, request, &bad);
     if (error)
         return rfaas_fail(RFAAS_ERR_IO, "verbs: posting a send: %s", strerror(error));
     ep->ring_marks[ep->sends % ep->send_room] = ep->ring_end;
     ep->sends++;
-    if (held)
+    if (tells) {
+        ep->told = ep->sends;
+        ep->ring_told = ep->ring_end;
+    }
+    if (held) {
+        ep->holds = true;
         ep->held = ep->sends;
+    }
     return RFAAS_OK;
 }
 
@@ -300,6 +321,21 @@ static int verbs_write(struct rfaas_endpoint *endpoint, const struct iovec *part
     return send_parts(ep, parts, length > 0 ? count : 0, length, &request);
 }
 
+/* At most as much as one message takes. */
+static int read_piece(struct verbs_endpoint *ep, const struct verbs_memory *memory,
+                      void *to, size_t size, uint64_t address, uint32_t key)
+{
+    struct ibv_sge piece = piece_of(memory, to, size);
+    struct ibv_send_wr request = {
+        .opcode = IBV_WR_RDMA_READ,
+        .sg_list = &piece,
+        .num_sge = 1,
+        .wr.rdma = {.remote_addr = address, .rkey = key},
+    };
+    int status = post(ep, &request, true);
+    return status == RFAAS_OK ? sends_await(ep, 0) : status;
+}
+
 static int verbs_read(struct rfaas_endpoint *endpoint, void *to, size_t size,
                       uint64_t address, uint32_t key)
 {
@@ -309,17 +345,13 @@ static int verbs_read(struct rfaas_endpoint *endpoint, void *to, size_t size,
     if (status == RFAAS_OK && !memory)
         status =
             rfaas_fail(RFAAS_ERR_ARGUMENT, "verbs: reading to unregistered memory");
-    if (status != RFAAS_OK || size == 0)
-        return status;
-    struct ibv_sge piece = piece_of(memory, to, size);
-    struct ibv_send_wr request = {
-        .opcode = IBV_WR_RDMA_READ,
-        .sg_list = &piece,
-        .num_sge = 1,
-        .wr.rdma = {.remote_addr = address, .rkey = key},
-    };
-    status = post(ep, &request, true);
-    return status == RFAAS_OK ? sends_await(ep, 0) : status;
+    for (size_t done = 0; done < size && status == RFAAS_OK;) {
+        size_t left = size - done, most = ep->super.message_max;
+        size_t length = left < most ? left : most;
+        status = read_piece(ep, memory, (char *)to + done, length, address + done, key);
+        done += length;
+    }
+    return status;
 }
 
 /* An empty write behind the others, which tells when it has arrived. */
@@ -335,8 +367,11 @@ static int verbs_flush(struct rfaas_endpoint *endpoint, bool delivered)
     struct verbs_endpoint *ep = (struct verbs_endpoint *)endpoint;
     if (delivered)
         return ep->sends == ep->sends_done ? RFAAS_OK : send_marker(ep);
-    uint32_t later = ep->sends - ep->held; /* sends that hold nothing of the users */
-    return ep->sends - ep->sends_done > later ? sends_await(ep, later) : RFAAS_OK;
+    if (!ep->holds)
+        return RFAAS_OK;
+    int status = sends_await(ep, ep->sends - ep->held);
+    ep->holds = status != RFAAS_OK;
+    return status;
 }
 
 /* There is no common memory. */
@@ -370,7 +405,7 @@ static int verbs_arm(struct rfaas_device *device)
     d->armed = true;
     /* What comes after the notice was asked for gives an event; what came before is
      * in the queue now. */
-    if (ibv_req_notify_cq(d->queue, 0) == 0 && queue_save(d) == 0)
+    if (ibv_req_notify_cq(d->queue, 0) == 0 && verbs_queue_save(d) == 0)
         return RFAAS_IN_PROGRESS;
     verbs_disarm(device);
     return RFAAS_OK;

@@ -27,6 +27,7 @@ struct verbs_port {
     union ibv_gid gid;
     uint16_t lid;
     uint8_t mtu; /* enum ibv_mtu */
+    uint32_t message_max;
 };
 
 /* An endpoint to its peers; a memory to its peers. */
@@ -66,11 +67,13 @@ struct verbs_endpoint {
     unsigned depth;
     unsigned taken; /* receives that completed and weren't posted again */
     uint32_t sends, sends_done, send_room;
-    uint32_t unsignalled; /* sends since the last one that will tell */
-    uint32_t held;        /* the last send of registered memory, plus one */
+    uint32_t told; /* sends up to the last one that will tell of its completion */
+    bool holds;    /* of sends up to `held`, one is from registered memory */
+    uint32_t held;
     /* Short pieces of messages are copied into a ring, and stay until they are sent. */
     struct verbs_memory *ring;
     uint64_t ring_end, ring_done; /* bytes ever used, and free again */
+    uint64_t ring_told;           /* bytes that are free when `told` has completed */
     uint64_t *ring_marks;         /* ring_end after each send */
     bool connected, broken;
     struct verbs_target *targets;
@@ -140,5 +143,11 @@ void verbs_memory_forget(struct rfaas_endpoint *endpoint, uint32_t key);
 bool verbs_target_holds(struct verbs_endpoint *ep, uint64_t address, uint64_t size,
                         uint32_t key);
 int verbs_receive_post(struct verbs_endpoint *ep, unsigned count);
+
+/* ---- verbs.c ---- */
+
+/* Takes all that is in the queue, and keeps what is for the user for the next poll; how
+ * much that was, or a negative status. */
+int verbs_queue_save(struct verbs_device *device);
 
 #endif

@@ -102,6 +102,7 @@ int verbs_endpoint_open(struct rfaas_device *device,
     if (!ep)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: out of memory for an endpoint");
     ep->super.transport = &rfaas_transport_verbs;
+    ep->super.message_max = d->port.message_max;
     ep->device = d;
     ep->depth = options->depth;
     ep->send_room = options->depth + SPARE_SENDS;
@@ -156,6 +157,8 @@ void verbs_endpoint_close(struct rfaas_endpoint *endpoint)
         d->recent = NULL;
     free(ep->ring_marks);
     free(ep);
+    /* What is in the queue of it would take the room of others. */
+    verbs_queue_save(d);
 }
 
 /* ---- connecting ------------------------------------------------------------------ */

@@ -120,6 +120,7 @@ static int port_score(struct ibv_context *context, const char *device, uint8_t n
         return 0;
     port->lid = attributes.lid;
     port->mtu = (uint8_t)attributes.active_mtu;
+    port->message_max = attributes.max_msg_sz;
     port->ethernet = attributes.link_layer == IBV_LINK_LAYER_ETHERNET;
     *why = "is not active";
     if (attributes.state != IBV_PORT_ACTIVE)
