@@ -95,6 +95,18 @@ static void activity_change(struct client_worker *worker, unsigned ended, int un
                           memory_order_relaxed);
 }
 
+/* Nothing that the worker writes can be trusted any more, or nothing reaches it: its
+ * process is ended, and what it had goes the way of all that a lost worker had. Until
+ * then it gets nothing more: that waits for who replaces it. */
+static void worker_broken(struct client_worker *worker, const char *why)
+{
+    rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
+    worker->state = WORKER_STARTING;
+    if (control_kill(worker->lease->session->control, worker->lease->ticket,
+                     (unsigned)worker->number, worker->pid) != RFAAS_OK)
+        rfaas_error("%s", rfaas_last_error());
+}
+
 /* Sends to a worker that has a free slot. */
 static void request_send(rfaas_request *request, struct client_worker *worker)
 {
@@ -125,7 +137,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     int status = worker->endpoint->transport->write(
         worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, address,
         worker->slots_key, rfaas_tag(number, ++slot->uses));
-    if (status != RFAAS_OK) {
+    if (status != RFAAS_OK && status != RFAAS_ERR_IO) {
         request_end(request, status, worker->number, rfaas_last_error());
         return;
     }
@@ -133,6 +145,8 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     slot->request = request;
     activity_change(worker, 0, 1);
     atomic_store_explicit(&request->state, REQUEST_SENT, memory_order_relaxed);
+    if (status == RFAAS_ERR_IO) /* perhaps it has arrived: the worker's end will tell */
+        worker_broken(worker, rfaas_last_error());
 }
 
 static bool can_take(const struct client_worker *worker)
@@ -222,16 +236,6 @@ static void request_complete(rfaas_request *request, int worker, int answer,
     if (request->out_piece && length > 0)
         memcpy(request->out, request->out_piece, length);
     request_finish(request, &result, NULL);
-}
-
-/* What the worker writes can't be trusted any more: its process is ended, and what it
- * had goes the way of all that a lost worker had. */
-static void worker_broken(struct client_worker *worker, const char *why)
-{
-    rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
-    if (control_kill(worker->lease->session->control, worker->lease->ticket,
-                     (unsigned)worker->number, worker->pid) != RFAAS_OK)
-        rfaas_error("%s", rfaas_last_error());
 }
 
 void invoke_completion(const struct rfaas_completion *completion)
