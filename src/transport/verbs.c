@@ -1,4 +1,4 @@
-/* The transport `verbs`: RDMA by libibverbs, on InfiniBand, RoCE and iWARP devices.
+/* The transport `verbs`: RDMA by libibverbs, on InfiniBand and RoCE devices.
  *
  * A message is one RDMA write with immediate, straight to its place in the peer's
  * memory; it takes a receive of the peer, of which there are always as many as messages
@@ -42,16 +42,17 @@ static bool endpoint_failed(struct verbs_endpoint *ep, const struct ibv_wc *wc,
 static void sends_completed(struct verbs_endpoint *ep, uint32_t number)
 {
     ep->sends_done = number + 1;
-    ep->ring_done = ep->ring_marks[number % ep->send_room];
+    ep->ring_done = ep->ring_marks[number & ep->marks_mask];
 }
 
 static bool receive_completed(struct verbs_endpoint *ep, const struct ibv_wc *wc,
                               struct rfaas_completion *c)
 {
     if (++ep->taken == ep->depth) {
+        const struct ibv_wc full = {.status = IBV_WC_GENERAL_ERR};
         ep->taken = 0;
         if (!ep->broken && verbs_receive_post(ep, ep->depth) != RFAAS_OK)
-            ep->broken = true; /* and the next send or receive fails */
+            return endpoint_failed(ep, &full, c);
     }
     *c = (struct rfaas_completion){
         .endpoint = &ep->super,
@@ -77,6 +78,10 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
         return endpoint_failed(ep, wc, c);
     if (wc->opcode == IBV_WC_RECV_RDMA_WITH_IMM)
         return receive_completed(ep, wc, c);
+    if (wc->opcode & IBV_WC_RECV) { /* a message, but none of ours */
+        const struct ibv_wc foul = {.status = IBV_WC_REM_INV_REQ_ERR};
+        return endpoint_failed(ep, &foul, c);
+    }
     if (!ep->broken)
         sends_completed(ep, (uint32_t)wc->wr_id);
     return false;
@@ -131,13 +136,12 @@ static int verbs_poll(struct rfaas_device *device, struct rfaas_completion *comp
     struct verbs_device *d = (struct verbs_device *)device;
     int taken = 0;
     while (d->waiting_count > 0 && taken < max) {
-        struct rfaas_completion *c = &d->waiting[d->waiting_first++];
+        completions[taken++] = d->waiting[d->waiting_first++];
         d->waiting_count--;
-        if (c->endpoint) /* not closed meanwhile */
-            completions[taken++] = *c;
     }
-    if (taken == 0)
-        queue_poll(d, completions, max, &taken);
+    /* Until the queue is empty: what comes after the completions of sends counts, too. */
+    for (int n = 1, more; n > 0 && taken < max; taken += more)
+        n = queue_poll(d, completions + taken, max - taken, &more);
     return taken;
 }
 
@@ -191,7 +195,7 @@ static int post(struct verbs_endpoint *ep, struct ibv_send_wr *request, bool hel
     int error = ibv_post_send(ep->pair, request, &bad);
     if (error)
         return rfaas_fail(RFAAS_ERR_IO, "verbs: posting a send: %s", strerror(error));
-    ep->ring_marks[ep->sends % ep->send_room] = ep->ring_end;
+    ep->ring_marks[ep->sends & ep->marks_mask] = ep->ring_end;
     ep->sends++;
     if (tells) {
         ep->told = ep->sends;

@@ -56,7 +56,7 @@ struct verbs_target {
     UT_hash_handle hh; /* in the endpoint's table, by key */
 };
 
-/* Sends are counted: number n has the place n % send_room in the queue. */
+/* Sends are counted, and at most send_room of them are on the way. */
 struct verbs_endpoint {
     struct rfaas_endpoint super;
     struct verbs_device *device;
@@ -74,7 +74,8 @@ struct verbs_endpoint {
     struct verbs_memory *ring;
     uint64_t ring_end, ring_done; /* bytes ever used, and free again */
     uint64_t ring_told;           /* bytes that are free when `told` has completed */
-    uint64_t *ring_marks;         /* ring_end after each send */
+    uint64_t *ring_marks;         /* ring_end after each send; a power of two of them */
+    uint32_t marks_mask;
     bool connected, broken;
     struct verbs_target *targets;
     struct verbs_target *last;

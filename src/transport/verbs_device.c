@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -116,6 +117,13 @@ static int queue_open(struct verbs_device *d)
     return RFAAS_OK;
 }
 
+/* A function may fork, and then its pages must stay the device's. Does nothing where the
+ * kernel copies registered pages for the child at once (Linux 5.12). */
+static void fork_prepare(void)
+{
+    ibv_fork_init();
+}
+
 int verbs_device_open(const struct rfaas_device_options *options,
                       struct rfaas_device **device)
 {
@@ -123,6 +131,8 @@ int verbs_device_open(const struct rfaas_device_options *options,
     if (!d)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: out of memory for a device");
     d->super.transport = &rfaas_transport_verbs;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fork_prepare);
     int status = verbs_port_open(options, &d->port, &d->context);
     if (status == RFAAS_OK)
         status = queue_open(d);
@@ -162,6 +172,10 @@ int verbs_queue_reserve(struct verbs_device *d, unsigned more)
         room *= 2;
     if (room > d->queue_room) {
         int error = ibv_resize_cq(d->queue, (int)room);
+        if (error && room > needed) { /* the most that there is may lie between */
+            room = needed;
+            error = ibv_resize_cq(d->queue, (int)room);
+        }
         if (error)
             return rfaas_fail(RFAAS_ERR_NO_MEMORY,
                               "verbs: a completion queue of %u entries: %s%s", room,

@@ -15,7 +15,8 @@ enum {
      * More tries there are, but Soft-RoCE takes the last number, 7, for endless. */
     TIMEOUT = 16,
     RETRIES = 6,
-    /* A receive is always there, so this is for the moment until the peer connects. */
+    /* Receives run out only while a long output comes in parts, to a client that does
+     * something else meanwhile. */
     NOT_READY_RETRIES = 7, /* without end */
     NOT_READY_TIMER = 1,   /* 0.01 ms */
     HOPS = 64,
@@ -46,15 +47,16 @@ int verbs_receive_post(struct verbs_endpoint *ep, unsigned count)
 static struct ibv_qp *pair_ask(struct verbs_device *d,
                                struct ibv_qp_init_attr *attributes)
 {
-    for (;;) {
+    for (uint32_t size = d->inline_max;; size = size > 32 ? size / 2 : 0) {
         struct ibv_qp_init_attr asked = *attributes;
-        asked.cap.max_inline_data = d->inline_max;
+        asked.cap.max_inline_data = size;
         struct ibv_qp *pair = ibv_create_qp(d->domain, &asked);
-        if (pair || d->inline_max == 0) {
+        if (pair) {
+            d->inline_max = size;
             attributes->cap.max_inline_data = asked.cap.max_inline_data;
-            return pair;
         }
-        d->inline_max = d->inline_max > 32 ? d->inline_max / 2 : 0;
+        if (pair || size == 0)
+            return pair;
     }
 }
 
@@ -113,7 +115,9 @@ int verbs_endpoint_open(struct rfaas_device *device,
         ep->depth = ep->send_room = 0; /* nothing was reserved */
         goto fail;
     }
-    ep->ring_marks = calloc(ep->send_room, sizeof *ep->ring_marks);
+    while (ep->marks_mask + 1 < ep->send_room)
+        ep->marks_mask = 2 * ep->marks_mask + 1;
+    ep->ring_marks = calloc(ep->marks_mask + 1, sizeof *ep->ring_marks);
     status = ep->ring_marks ? verbs_memory_alloc(device, RING_BYTES, &ring)
                             : RFAAS_ERR_NO_MEMORY;
     if (status != RFAAS_OK)
@@ -147,11 +151,12 @@ void verbs_endpoint_close(struct rfaas_endpoint *endpoint)
     if (ep->ring)
         verbs_memory_free(&d->super, &ep->ring->super);
     d->queue_used -= ep->send_room + 2 * ep->depth;
-    for (size_t i = 0; i < d->waiting_count; i++) {
-        struct rfaas_completion *c = &d->waiting[d->waiting_first + i];
-        if (c->endpoint == endpoint)
-            c->endpoint = NULL;
-    }
+    struct rfaas_completion *waiting = d->waiting + d->waiting_first;
+    size_t kept = 0;
+    for (size_t i = 0; i < d->waiting_count; i++)
+        if (waiting[i].endpoint != endpoint)
+            waiting[kept++] = waiting[i];
+    d->waiting_count = kept;
     HASH_DEL(d->endpoints, ep);
     if (d->recent == ep)
         d->recent = NULL;

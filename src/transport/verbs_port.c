@@ -74,11 +74,15 @@ static bool is_link_local(const union ibv_gid *gid)
 /* The better, the higher; 0: not to be used. RoCE v2 passes routers, v1 doesn't. */
 static int gid_score(const struct ibv_gid_entry *entry)
 {
+    static const unsigned char ip_v4[12] = {[10] = 0xff, [11] = 0xff};
     int score = 1;
     if (entry->gid_type == IBV_GID_TYPE_ROCE_V2)
         score += 4;
     if (!is_link_local(&entry->gid))
         score += 2;
+    /* Both ends have to choose one of a kind. */
+    if (memcmp(entry->gid.raw, ip_v4, sizeof ip_v4) == 0)
+        score += 1;
     return score;
 }
 
@@ -120,7 +124,7 @@ static int port_score(struct ibv_context *context, const char *device, uint8_t n
         return 0;
     port->lid = attributes.lid;
     port->mtu = (uint8_t)attributes.active_mtu;
-    port->message_max = attributes.max_msg_sz;
+    port->message_max = attributes.max_msg_sz ? attributes.max_msg_sz : 1u << 30;
     port->ethernet = attributes.link_layer == IBV_LINK_LAYER_ETHERNET;
     *why = "is not active";
     if (attributes.state != IBV_PORT_ACTIVE)
@@ -139,6 +143,9 @@ static bool is_wanted(const struct rfaas_device_options *options, const char *de
            (options->port == 0 || options->port == port);
 }
 
+/* iWARP and others, whose connections are made in other ways. */
+static const char foreign[] = "is neither InfiniBand nor RoCE";
+
 /* The best port of one device; keeps the device open if it has one. */
 static struct ibv_context *device_try(struct ibv_device *device,
                                       const struct rfaas_device_options *options,
@@ -151,6 +158,11 @@ static struct ibv_context *device_try(struct ibv_device *device,
     bool better = false;
     if (!context) {
         add(why, "; %s: %s", name, strerror(errno));
+        return NULL;
+    }
+    if (device->transport_type != IBV_TRANSPORT_IB) {
+        add(why, "; %s %s", name, foreign);
+        ibv_close_device(context);
         return NULL;
     }
     if (ibv_query_device(context, &attributes) != 0)
@@ -220,7 +232,9 @@ static void describe_device(struct ibv_device *device, struct text *text)
         add(text, ": %s\n", strerror(errno));
         return;
     }
-    if (ibv_query_device(context, &limits) == 0) {
+    if (device->transport_type != IBV_TRANSPORT_IB) {
+        add(text, " %s\n", foreign);
+    } else if (ibv_query_device(context, &limits) == 0) {
         add(text, ": %d queue pairs, %d bytes a piece in %d regions\n", limits.max_qp,
             (int)(limits.max_mr_size > INT32_MAX ? INT32_MAX : limits.max_mr_size),
             limits.max_mr);
