@@ -63,6 +63,7 @@ struct client_worker {
     unsigned char *free; /* stack of free slots */
     unsigned free_count;
     struct worker_activity *activity; /* in the lease's */
+    bool connected;                   /* has said so */
     bool settled;                     /* has got ready once, or never will */
     rfaas_request *queue;             /* for this worker alone, in order */
 };
@@ -146,6 +147,8 @@ void session_pause(rfaas_session *session, unsigned turn, bool may_sleep);
 
 /* ---- lease.c ---- */
 void lease_event(rfaas_session *session, struct control_event *event);
+/* The worker says that it is connected; false: it had said so. */
+bool lease_worker_connected(struct client_worker *worker);
 /* Fails all that wait in its queues. */
 void lease_fail_queued(rfaas_lease *lease, int status, const char *text);
 

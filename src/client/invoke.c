@@ -29,6 +29,8 @@ static bool output_place(rfaas_request *request, const struct client_worker *wor
             return false;
         header->out_key =
             arena_key(arena, place, request->out_capacity, worker->device);
+        if (header->out_key == 0)
+            return false;
     }
     header->out_address = (uintptr_t)place;
     return true;
@@ -114,9 +116,13 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     struct rfaas_invocation_header header = {.function = request->function->number};
     struct rfaas_input_reference reference;
     struct input_way input = input_way(request, worker);
-    if (!output_place(request, worker, &header) || (!input.place && !input.along)) {
-        request_end(request, RFAAS_ERR_NO_MEMORY, -1,
-                    "invocation: out of memory that workers can reach");
+    if (!output_place(request, worker, &header) ||
+        (!input.place && request->in_size > 0) || (!input.along && input.key == 0)) {
+        char text[CONTROL_TEXT_MAX];
+        snprintf(text, sizeof text,
+                 "invocation: out of memory that workers can reach: %s",
+                 rfaas_last_error());
+        request_end(request, RFAAS_ERR_NO_MEMORY, -1, text);
         return;
     }
     struct iovec parts[2] = {
@@ -243,6 +249,11 @@ void invoke_completion(const struct rfaas_completion *completion)
     struct client_worker *worker = completion->endpoint->owner;
     if (completion->status != RFAAS_OK) {
         worker_broken(worker, rfaas_last_error());
+        return;
+    }
+    if (rfaas_answer_status(completion->immediate) == RFAAS_ANSWER_CONNECTED) {
+        if (!lease_worker_connected(worker))
+            worker_broken(worker, "connected twice");
         return;
     }
     uint32_t tag = rfaas_answer_tag(completion->immediate);

@@ -47,8 +47,8 @@ static int endpoint_create(struct client_worker *worker,
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "a worker of transport %s",
                           event->transport);
     struct client_device *device = &session->devices[worker->device];
-    int status = device->transport->endpoint_open(device->device, &options,
-                                                  &worker->endpoint);
+    int status =
+        device->transport->endpoint_open(device->device, &options, &worker->endpoint);
     if (status != RFAAS_OK)
         return status;
     device->endpoints++;
@@ -69,9 +69,8 @@ static int worker_attach(struct client_worker *worker,
         worker->slots_address = event->slots_address;
         worker->pid = event->pid;
         worker->endpoint->transport->endpoint_export(worker->endpoint, &blob);
-        status =
-            control_connect(worker->lease->session->control, worker->lease->ticket,
-                            (unsigned)worker->number, event->pid, &blob);
+        status = control_connect(worker->lease->session->control, worker->lease->ticket,
+                                 (unsigned)worker->number, event->pid, &blob);
     }
     if (status != RFAAS_OK) {
         rfaas_error("worker %d: %s", worker->number, rfaas_last_error());
@@ -191,29 +190,44 @@ static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
     }
 }
 
+/* It can't be used, and nobody will replace it. */
+static void worker_fail(struct client_worker *worker, const char *why)
+{
+    rfaas_lease *lease = worker->lease;
+    bool settled = worker->settled;
+    char text[CONTROL_TEXT_MAX];
+    snprintf(text, sizeof text, "worker %d: %.280s", worker->number, why);
+    worker->state = WORKER_GONE;
+    worker->gone_status = RFAAS_ERR_WORKER_LOST;
+    invoke_worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+    if (!settled)
+        snprintf(lease->text, sizeof lease->text, "%s", text);
+    worker_settle(worker);
+    invoke_queued(lease);
+}
+
 static void on_worker_ready(rfaas_lease *lease, struct client_worker *worker,
                             const struct control_event *event)
 {
-    if (worker->state == WORKER_READY ||
+    if (worker->endpoint ||
         atomic_load_explicit(&lease->status, memory_order_relaxed) < 0)
         return;
-    bool settled =
-        atomic_load_explicit(&lease->status, memory_order_relaxed) != RFAAS_IN_PROGRESS;
-    if (worker_attach(worker, event) == RFAAS_OK) {
-        worker->state = WORKER_READY;
-    } else {
-        char text[CONTROL_TEXT_MAX];
-        snprintf(text, sizeof text, "worker %d: %.280s", worker->number,
-                 rfaas_last_error());
-        worker->state = WORKER_GONE;
-        worker->gone_status = RFAAS_ERR_WORKER_LOST;
-        invoke_worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
-        if (!settled)
-            snprintf(lease->text, sizeof lease->text, "%s", text);
-    }
-    if (!settled)
-        worker_settle(worker);
-    invoke_queued(lease);
+    worker->connected = false;
+    if (worker_attach(worker, event) != RFAAS_OK)
+        worker_fail(worker, rfaas_last_error());
+}
+
+bool lease_worker_connected(struct client_worker *worker)
+{
+    if (worker->connected)
+        return false;
+    worker->connected = true;
+    if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) < 0)
+        return true;
+    worker->state = WORKER_READY;
+    worker_settle(worker);
+    invoke_queued(worker->lease);
+    return true;
 }
 
 void lease_event(rfaas_session *session, struct control_event *event)

@@ -100,7 +100,8 @@ void session_finish(rfaas_session *session)
 static int devices_arm(rfaas_session *session)
 {
     for (int i = 0; i < session->device_count; i++)
-        if (session->devices[i].transport->arm(session->devices[i].device) == RFAAS_OK) {
+        if (session->devices[i].transport->arm(session->devices[i].device) ==
+            RFAAS_OK) {
             while (i-- > 0)
                 session->devices[i].transport->disarm(session->devices[i].device);
             return -1;
@@ -121,8 +122,8 @@ static void sleep_until_something(rfaas_session *session)
         fds[i] = (struct pollfd){.fd = device->transport->descriptor(device->device),
                                  .events = POLLIN};
     }
-    fds[armed] = (struct pollfd){.fd = control_descriptor(session->control),
-                                 .events = POLLIN};
+    fds[armed] =
+        (struct pollfd){.fd = control_descriptor(session->control), .events = POLLIN};
     poll(fds, (nfds_t)armed + 1, session->locked ? SLEEP_SHARED_MS : SLEEP_MS);
     session_lock(session);
     for (int i = 0; i < armed; i++)
@@ -164,7 +165,8 @@ static int memory_added(const struct rfaas_memory *memory, int device, void *arg
 static void memory_removed(uint32_t key, int device, void *arg)
 {
     rfaas_session *session = arg;
-    if (control_remove_memory(session->control, session->devices[device].transport->name,
+    if (control_remove_memory(session->control,
+                              session->devices[device].transport->name,
                               key) != RFAAS_OK)
         rfaas_error("%s", rfaas_last_error());
 }

@@ -64,6 +64,10 @@ static inline uint32_t rfaas_answer(uint32_t tag, int status)
  * the transport can be. */
 enum { RFAAS_ANSWER_PART = INT16_MIN };
 
+/* The first message of a worker, without a tag: from now on it gets what is sent to it.
+ * (A queue pair that isn't connected yet drops messages.) */
+enum { RFAAS_ANSWER_CONNECTED = INT16_MIN + 1 };
+
 static inline uint32_t rfaas_answer_tag(uint32_t immediate)
 {
     return immediate & 0xffffu;
