@@ -71,11 +71,15 @@ unit_tests = \
 	tests/test_transport_bounds \
 	tests/test_transport_peers \
 	tests/test_transport_sleep
+# They need an RDMA device: tests/softroce/test_rdma.sh runs them.
+verbs_tests = \
+	tests/test_session_verbs \
+	tests/test_verbs
 LDADD = tests/libtest.la libclient.la libmanager.la libexecutor.la $(below_client)
 
 if WITH_CUNIT
 check_LTLIBRARIES += tests/libtest.la
-check_PROGRAMS += $(unit_tests) tests/two_nodes
+check_PROGRAMS += $(unit_tests) $(verbs_tests) tests/two_nodes
 TESTS += $(unit_tests) tests/test_two_nodes.sh
 check_DATA += tests/functions.so
 endif
@@ -125,6 +129,7 @@ tests_test_transport_SOURCES = tests/test_transport.c $(transport_pair)
 tests_test_transport_bounds_SOURCES = tests/test_transport_bounds.c $(transport_pair)
 tests_test_transport_peers_SOURCES = tests/test_transport_peers.c $(transport_pair)
 tests_test_transport_sleep_SOURCES = tests/test_transport_sleep.c $(transport_pair)
+tests_test_verbs_SOURCES = tests/test_verbs.c tests/verbs_only.h $(transport_pair)
 
 session_pool = \
 	tests/session_pool.c \
@@ -140,6 +145,7 @@ tests_test_session_rogues_SOURCES = tests/test_session_rogues.c $(session_pool)
 tests_test_session_starting_SOURCES = tests/test_session_starting.c $(session_pool)
 tests_test_session_stopped_SOURCES = tests/test_session_stopped.c $(session_pool)
 tests_test_session_strangers_SOURCES = tests/test_session_strangers.c $(session_pool)
+tests_test_session_verbs_SOURCES = tests/test_session_verbs.c tests/verbs_only.h $(session_pool)
 
 # ---- functions that the tests invoke: one library. Some of them misbehave on purpose,
 # which the compiler sees: no warnings ----

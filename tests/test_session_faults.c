@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -149,6 +150,14 @@ static void test_classic_writes_one_too_much(void)
 
 /* ---- it writes to its input ------------------------------------------------------ */
 
+/* Memory of the session's lies before the worker by shm, read-only; by verbs it has a
+ * copy. */
+static bool maps_memory(void)
+{
+    const char *transport = getenv("RFAAS_TRANSPORT");
+    return !transport || strcmp(transport, "verbs") != 0;
+}
+
 /* From memory of malloc it is a copy; in memory that the worker maps, a fault. */
 static void check_input_kept(const char *name, size_t size, bool shared, int status)
 {
@@ -179,7 +188,8 @@ static void test_writes_input(void)
     check_input_kept("writes_input", 64, false, RFAAS_OK);
     check_input_kept("writes_input", 4096, false, RFAAS_OK);
     check_input_kept("writes_input", 64, true, RFAAS_OK);
-    check_input_kept("writes_input", 4096, true, RFAAS_ERR_FUNCTION);
+    check_input_kept("writes_input", 4096, true,
+                     maps_memory() ? RFAAS_ERR_FUNCTION : RFAAS_OK);
     check_input_kept("classic_reverse", 64, true, RFAAS_OK);
     check_input_kept("classic_reverse", 4096, true, RFAAS_OK); /* they may */
 }
