@@ -187,7 +187,8 @@ dist_check_SCRIPTS += tests/test_mpi_kill.sh tests/test_two_nodes.sh
 if WITH_MPI
 TESTS += tests/run-examples.sh
 if WITH_CUNIT
-check_PROGRAMS += $(mpi_tests) tests/test_mpi_threads tests/mpi_nodes tests/mpi_victim
+check_PROGRAMS += $(mpi_tests) tests/test_mpi_threads \
+	tests/mpi_guests tests/mpi_nodes tests/mpi_victim
 check_SCRIPTS += $(mpi_test_runs)
 TESTS += $(mpi_test_runs) tests/test_mpi_kill.sh
 endif
@@ -267,6 +268,12 @@ tests_mpi_nodes_CPPFLAGS = $(mpi_cppflags)
 tests_mpi_nodes_LDFLAGS = $(mpi_ldflags)
 tests_mpi_nodes_LDADD = $(mpi_ldadd)
 
+# What tests/softroce/test_two_guests.sh runs.
+tests_mpi_guests_SOURCES = tests/mpi_guests.c $(mpi_test_pool)
+tests_mpi_guests_CPPFLAGS = $(mpi_cppflags)
+tests_mpi_guests_LDFLAGS = $(mpi_ldflags)
+tests_mpi_guests_LDADD = $(mpi_test_ldadd)
+
 # What tests/test_mpi_kill.sh kills.
 tests_mpi_victim_SOURCES = tests/mpi_victim.c
 tests_mpi_victim_CPPFLAGS = $(mpi_cppflags)
@@ -279,12 +286,18 @@ dist_check_SCRIPTS += \
 	tests/softroce/image \
 	tests/softroce/in_guest.sh \
 	tests/softroce/in_pair.sh \
+	tests/softroce/in_rdma.sh \
+	tests/softroce/in_two_guests.sh \
 	tests/softroce/init \
 	tests/softroce/test_guest.sh \
-	tests/softroce/test_pair.sh
+	tests/softroce/test_pair.sh \
+	tests/softroce/test_rdma.sh \
+	tests/softroce/test_two_guests.sh
 TESTS += \
 	tests/softroce/test_guest.sh \
-	tests/softroce/test_pair.sh
+	tests/softroce/test_pair.sh \
+	tests/softroce/test_rdma.sh \
+	tests/softroce/test_two_guests.sh
 distclean-local: # a make clean keeps what was downloaded
 	rm -rf softroce
 

@@ -101,6 +101,17 @@ RFAAS_FUNCTION(origin)
     return 0;
 }
 
+/* The name of its machine. */
+RFAAS_FUNCTION(node)
+{
+    char name[64] = "";
+    if (gethostname(name, sizeof name - 1) != 0 || strlen(name) > call->out_capacity)
+        return 1;
+    call->out_size = strlen(name);
+    memcpy(call->out, name, call->out_size);
+    return 0;
+}
+
 /* Two int64: the sizes of input and output buffer. */
 RFAAS_FUNCTION(sizes)
 {
