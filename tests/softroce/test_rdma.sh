@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The library on RDMA, in a guest: tests of transports, sessions and MPI programs, and
-# Black-Scholes. See in_rdma.sh.
+# Black-Scholes. See in_rdma.sh. On an idle machine it takes about four minutes.
+# time-limit: 480
 set -u
 here=$(realpath "$(dirname "$0")")
 
