@@ -220,7 +220,7 @@ static void test_reopen(void)
 {
     pair_open(&pair, 8, 192, ROOM);
     int before = descriptors_open(), mappings = shared_mappings();
-    for (int i = 0; i < 300; i++) {
+    for (int i = 0; i < 300 / test_slowness(); i++) {
         struct rfaas_endpoint *ends[2];
         struct rfaas_blob blob;
         uint32_t key;
@@ -241,7 +241,7 @@ static void test_reopen(void)
 static void test_device_close(void)
 {
     int before = descriptors_open(), mappings = shared_mappings();
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 50 / test_slowness(); i++) {
         pair_open(&pair, 8, 192, ROOM);
         check_in_order(&pair.a, &pair.b);
         pair_close(&pair); /* endpoints and memories go along */
