@@ -127,6 +127,15 @@ static void on_part_lost(struct rfaas_control *control,
         record->parts--; /* the end of the connection to the executor tells the rest */
 }
 
+/* Of the executors whose end hasn't been noticed here; NULL: there is none. */
+static const char *last_node(const struct record *record)
+{
+    for (unsigned i = 0; i < record->worker_count; i++)
+        if (record->workers[i].link)
+            return record->workers[i].link->node;
+    return NULL;
+}
+
 static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *body)
 {
     struct record *record = record_by_id(control, body->lease);
@@ -136,9 +145,14 @@ static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *bod
         return;
     if (status == RFAAS_ERR_LEASE_REVOKED && record->parts == 0)
         status = RFAAS_ERR_WORKER_LOST; /* what the manager revoked was gone already */
-    snprintf(text, sizeof text, "lease %llu: %s", (unsigned long long)body->lease,
-             status == RFAAS_ERR_WORKER_LOST ? "its executors have gone"
-                                             : rfaas_status_string(status));
+    if (status == RFAAS_ERR_WORKER_LOST)
+        snprintf(text, sizeof text, "lease %llu: its executors have gone%s%s",
+                 (unsigned long long)body->lease,
+                 last_node(record) ? ", the last on " : "",
+                 last_node(record) ? last_node(record) : "");
+    else
+        snprintf(text, sizeof text, "lease %llu: %s", (unsigned long long)body->lease,
+                 rfaas_status_string(status));
     record_ended(record, status, text);
 }
 
