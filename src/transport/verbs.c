@@ -87,13 +87,13 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
     return false;
 }
 
-/* Takes up to `max` entries of the queue; returns how many. `taken` counts those that
+/* Takes up to `max` (VERBS_POLL) entries of the queue; returns how many. `taken` counts those that
  * were completions for the user. */
 static int queue_poll(struct verbs_device *d, struct rfaas_completion *completions,
                       int max, int *taken)
 {
     struct ibv_wc entries[VERBS_POLL];
-    int n = ibv_poll_cq(d->queue, max < VERBS_POLL ? max : VERBS_POLL, entries);
+    int n = ibv_poll_cq(d->queue, max, entries);
     *taken = 0;
     for (int i = 0; i < n; i++)
         *taken += entry_handle(d, &entries[i], &completions[*taken]);
@@ -140,8 +140,12 @@ static int verbs_poll(struct rfaas_device *device, struct rfaas_completion *comp
         d->waiting_count--;
     }
     /* Until the queue is empty: what comes after the completions of sends counts, too. */
-    for (int n = 1, more; n > 0 && taken < max; taken += more)
-        n = queue_poll(d, completions + taken, max - taken, &more);
+    int asked, n, more;
+    do {
+        asked = max - taken < VERBS_POLL ? max - taken : VERBS_POLL;
+        n = queue_poll(d, completions + taken, asked, &more);
+        taken += more;
+    } while (n == asked && taken < max);
     return taken;
 }
 
