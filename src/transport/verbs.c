@@ -25,8 +25,10 @@ static bool endpoint_failed(struct verbs_endpoint *ep, const struct ibv_wc *wc,
 {
     bool news = !ep->broken;
     ep->broken = true;
-    ep->sends_done = ep->sends; /* the rest is flushed */
+    /* The rest is flushed: nothing is on the way. */
+    ep->sends_done = ep->sends;
     ep->ring_done = ep->ring_end;
+    ep->holds = false;
     if (!news)
         return false;
     bool peers_fault = wc->status == IBV_WC_REM_ACCESS_ERR ||
