@@ -155,8 +155,8 @@ struct rfaas_transport {
                 int max);
 
     /* Before sleeping: RFAAS_IN_PROGRESS: nothing is there, and the device's
-     * descriptor becomes readable when something is; RFAAS_OK: poll first. After the
-     * sleep `disarm` makes the descriptor unreadable again. */
+     * descriptor becomes readable when something is; RFAAS_OK: poll first. `disarm`
+     * ends that after the sleep; what the descriptor says then means nothing. */
     int (*arm)(struct rfaas_device *device);
     void (*disarm)(struct rfaas_device *device);
     int (*descriptor)(const struct rfaas_device *device);

@@ -394,17 +394,24 @@ static const void *verbs_map(struct rfaas_endpoint *endpoint, uint64_t address,
 
 /* ---- sleeping -------------------------------------------------------------------- */
 
+/* The events are left for the next arm: to take them costs a system call, on the way of
+ * an invocation that has just woken its worker. */
 static void verbs_disarm(struct rfaas_device *device)
 {
-    struct verbs_device *d = (struct verbs_device *)device;
+    (void)device;
+}
+
+/* All there are: one that was asked for may have come after the sleep that it was to
+ * end. */
+static void events_take(struct verbs_device *d)
+{
     struct ibv_cq *queue;
     void *context;
-    if (!d->armed)
-        return;
-    /* Asked for once, it comes at most once; if it comes later, the next sleep is short. */
-    d->armed = false;
-    if (ibv_get_cq_event(d->channel, &queue, &context) == 0)
-        ibv_ack_cq_events(d->queue, 1);
+    unsigned taken = 0;
+    while (ibv_get_cq_event(d->channel, &queue, &context) == 0)
+        taken++;
+    if (taken > 0)
+        ibv_ack_cq_events(d->queue, taken);
 }
 
 static int verbs_arm(struct rfaas_device *device)
@@ -412,13 +419,12 @@ static int verbs_arm(struct rfaas_device *device)
     struct verbs_device *d = (struct verbs_device *)device;
     if (d->waiting_count > 0)
         return RFAAS_OK;
-    d->armed = true;
+    events_take(d);
     /* What comes after the notice was asked for gives an event; what came before is
      * in the queue now. */
-    if (ibv_req_notify_cq(d->queue, 0) == 0 && verbs_queue_save(d) == 0)
-        return RFAAS_IN_PROGRESS;
-    verbs_disarm(device);
-    return RFAAS_OK;
+    return ibv_req_notify_cq(d->queue, 0) == 0 && verbs_queue_save(d) == 0
+               ? RFAAS_IN_PROGRESS
+               : RFAAS_OK;
 }
 
 static int verbs_descriptor(const struct rfaas_device *device)

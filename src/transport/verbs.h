@@ -91,7 +91,6 @@ struct verbs_device {
     unsigned queue_room, queue_used;
     struct verbs_port port;
     uint32_t inline_max; /* bytes that a send can carry itself, as far as is known */
-    bool armed;
     struct verbs_memory *memories;
     struct verbs_memory *last;
     uint32_t next_number;
