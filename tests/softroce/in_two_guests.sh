@@ -7,6 +7,8 @@ here=$(realpath "$(dirname "$0")")
 shared=/run/shared
 port=4711
 export RFAAS_TEST_SLOWNESS=5 RFAAS_KEY_FILE=$shared/key
+# An MPI over UCX would take the device for its own messages, and aborts on Soft-RoCE.
+export UCX_TLS=sm,tcp,self
 
 wait_for() # FILE: until the other has made it
 {
