@@ -33,6 +33,12 @@ static struct verbs_endpoint *endpoint_of(int worker)
     return (struct verbs_endpoint *)lease->workers[worker].endpoint;
 }
 
+/* Which queue pair it is; 0: none. */
+static uint32_t number_of_pair(int worker)
+{
+    return lease->workers[worker].endpoint ? endpoint_of(worker)->number : 0;
+}
+
 /* Our end forgets the peer and is silent: only the worker notices, when it sends. */
 static int pair_forget(struct rfaas_endpoint *endpoint)
 {
@@ -224,6 +230,27 @@ static void test_fails_at_once(void)
     pool_end();
 }
 
+/* Each queue pair to its successor fails before that has said that it is connected: no
+ * process would be better off. */
+static void test_unreachable(void)
+{
+    begin(NULL);
+    uint32_t last = number_of_pair(0);
+    CHECK_EQUAL(kill(before, SIGKILL), 0);
+    batch_add(&batch, lease, 0, increment, COUNT, 0);
+    double start = seconds_now();
+    while (!batch_wait(&batch, 0) && patient(start, PATIENCE_SECONDS))
+        if (number_of_pair(0) > last && !lease->workers[0].reset) {
+            last = number_of_pair(0);
+            pair_break(lease->workers[0].endpoint);
+        }
+    CHECK_EQUAL(batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST), COUNT);
+    CHECK(strstr(batch.texts[COUNT - 1], "times in a row") != NULL);
+    CHECK(increments(increment, lease, 1, 2));
+    CHECK_EQUAL(worker_pid(lease, 1), other);
+    pool_end();
+}
+
 /* One after the other, and both at once. */
 static void test_again_and_again(void)
 {
@@ -247,6 +274,7 @@ static const struct test tests[] = {
     {"a queue pair fails while a function runs", test_in_function},
     {"a worker is killed before it has another queue pair", test_killed_meanwhile},
     {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
+    {"a worker to whom no queue pair can be had is given up", test_unreachable},
     {"queue pairs fail again and again", test_again_and_again},
     {NULL, NULL},
 };
