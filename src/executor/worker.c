@@ -22,6 +22,9 @@ enum {
     SPINS_PER_LOOK = 512,
     /* Invocations after which the control socket is looked at in any case. */
     BUSY_LOOK = 4096,
+    /* How long an invocation waits for its function, whose library the executor may still
+     * have to get: 255 MiB at most, and from another node. */
+    FUNCTION_TIMEOUT_MS = 30000,
 };
 
 struct rfaas_worker rfaas_worker;
@@ -68,10 +71,10 @@ static int faults_catch(void)
 static const struct rfaas_loaded_function *function_await(uint32_t number)
 {
     const struct rfaas_loaded_function *f;
-    uint64_t end = rfaas_clock_ns() + RFAAS_CONTROL_TIMEOUT_MS * 1000000ull;
+    uint64_t end = rfaas_clock_ns() + FUNCTION_TIMEOUT_MS * 1000000ull;
     while (!(f = rfaas_functions_find(&rfaas_worker.functions, number)) &&
            rfaas_clock_ns() < end)
-        rfaas_worker_control(RFAAS_CONTROL_TIMEOUT_MS);
+        rfaas_worker_control(1000);
     return f;
 }
 
