@@ -35,10 +35,9 @@ int rfaas_output_delivered(void)
     int status = rfaas_worker.transport->flush(rfaas_worker.client, false);
     if (status == RFAAS_OK && rfaas_worker.output_kept)
         status = rfaas_worker.transport->flush(rfaas_worker.client, true);
-    if (status != RFAAS_OK)
-        return RFAAS_ERR_IO;
-    rfaas_worker.output_kept = false;
-    return RFAAS_OK;
+    if (status == RFAAS_OK)
+        rfaas_worker.output_kept = false;
+    return status;
 }
 
 /* ---- sending --------------------------------------------------------------------- */

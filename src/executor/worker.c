@@ -161,8 +161,9 @@ static int output_place(size_t capacity, void **place)
     const struct rfaas_transport *transport = rfaas_worker.transport;
     struct rfaas_output *output = &rfaas_worker.output;
     struct rfaas_memory **sent_from = &rfaas_worker.output_memory;
-    if (!transport->common_memory && rfaas_output_delivered() != RFAAS_OK)
-        return RFAAS_ERR_IO;
+    int status = transport->common_memory ? RFAAS_OK : rfaas_output_delivered();
+    if (status != RFAAS_OK)
+        return status;
     *place = rfaas_output_prepare(output, capacity);
     if (!*place)
         return RFAAS_ERR_NO_MEMORY;
@@ -172,10 +173,9 @@ static int output_place(size_t capacity, void **place)
     if (*sent_from)
         transport->memory_free(rfaas_worker.device, *sent_from);
     *sent_from = NULL;
-    return transport->memory_register(rfaas_worker.device, output->area, output->usable,
-                                      sent_from) == RFAAS_OK
-               ? RFAAS_OK
-               : RFAAS_ERR_NO_MEMORY;
+    status = transport->memory_register(rfaas_worker.device, output->area,
+                                        output->usable, sent_from);
+    return status == RFAAS_OK ? RFAAS_OK : RFAAS_ERR_NO_MEMORY;
 }
 
 /* Calls the function; its answer, or why there is none. */

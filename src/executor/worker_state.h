@@ -69,8 +69,8 @@ enum {
  * rfaas_output_delivered. */
 void rfaas_answer_send(uint32_t tag, int status, const void *output, size_t size,
                        const struct rfaas_invocation_header *header);
-/* Waits until the last output may be overwritten where it was written; RFAAS_ERR_IO: the
- * connection has failed, so it may not. */
+/* Waits until the last output may be overwritten where it was written. Otherwise it may
+ * not; RFAAS_ERR_IO: the connection has failed. */
 int rfaas_output_delivered(void);
 /* Answers again, on another connection: with what was kept, or that it hasn't begun. */
 void rfaas_answer_again(uint32_t tag);
