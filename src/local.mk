@@ -85,6 +85,7 @@ libmanager_la_SOURCES = \
 
 libexecutor_la_LIBADD = $(EVENT_LIBS) $(CRYPTO_LIBS)
 libexecutor_la_SOURCES = \
+	src/executor/answer.c \
 	src/executor/clients.c \
 	src/executor/executor.c \
 	src/executor/executor.h \
@@ -114,10 +115,12 @@ libclient_la_SOURCES = \
 	src/client/invoke.c \
 	src/client/lease.c \
 	src/client/links.c \
+	src/client/lost.c \
 	src/client/offers.c \
 	src/client/records.c \
 	src/client/requests.c \
-	src/client/session.c
+	src/client/session.c \
+	src/client/worker.c
 
 # ---- control messages: generated in the build tree, and shipped in the tarball ----
 control_messages = \

@@ -292,11 +292,13 @@ dist_check_SCRIPTS += \
 	tests/softroce/test_guest.sh \
 	tests/softroce/test_pair.sh \
 	tests/softroce/test_rdma.sh \
+	tests/softroce/test_rdma_sessions.sh \
 	tests/softroce/test_two_guests.sh
 TESTS += \
 	tests/softroce/test_guest.sh \
 	tests/softroce/test_pair.sh \
 	tests/softroce/test_rdma.sh \
+	tests/softroce/test_rdma_sessions.sh \
 	tests/softroce/test_two_guests.sh
 distclean-local: # a make clean keeps what was downloaded
 	rm -rf softroce

@@ -1,12 +1,14 @@
-/* Queue pairs of a session that fail: the worker behind one is ended and replaced, as a
- * rogue is, and what it had ends as with any lost worker. The lease goes on. */
+/* Queue pairs of a session that fail while client and worker live: another pair takes
+ * their place between the same two, and each invocation runs once and is answered once. */
 #include "session_pool.h"
 #include "verbs_only.h"
 
 #if RFAAS_HAVE_VERBS
 
 #include "client/client.h"
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { COUNT = 64, WORK_US = 1500 };
 
@@ -31,105 +33,249 @@ static struct verbs_endpoint *endpoint_of(int worker)
     return (struct verbs_endpoint *)lease->workers[worker].endpoint;
 }
 
-static void check_replaced(void)
+/* Which queue pair it is; 0: none. */
+static uint32_t number_of_pair(int worker)
+{
+    return lease->workers[worker].endpoint ? endpoint_of(worker)->number : 0;
+}
+
+/* Our end forgets the peer and is silent: only the worker notices, when it sends. */
+static int pair_forget(struct rfaas_endpoint *endpoint)
+{
+    struct ibv_qp_attr attributes = {.qp_state = IBV_QPS_RESET};
+    return ibv_modify_qp(((struct verbs_endpoint *)endpoint)->pair, &attributes,
+                         IBV_QP_STATE);
+}
+
+/* The worker may not write here any more: its device is told so, and cuts it off. */
+static int pair_refuse(struct rfaas_endpoint *endpoint)
+{
+    struct ibv_qp_attr attributes = {.qp_access_flags = 0};
+    return ibv_modify_qp(((struct verbs_endpoint *)endpoint)->pair, &attributes,
+                         IBV_QP_ACCESS_FLAGS);
+}
+
+static int (*const failures[])(struct rfaas_endpoint *endpoint) = {
+    pair_break, pair_forget, pair_refuse};
+enum { FAILURES = 3 };
+
+/* Both work, the second in the process that it was in. */
+static void check_workers(bool replaced)
 {
     CHECK(increments(increment, lease, 0, 1));
     CHECK(increments(increment, lease, 1, 2));
-    CHECK(worker_pid(lease, 0) != before);
+    CHECK_EQUAL(worker_pid(lease, 0) != before, replaced);
     CHECK_EQUAL(worker_pid(lease, 1), other);
-    CHECK(process_ends(before, 0));
+    CHECK_EQUAL(process_ends(before, 0), replaced);
     CHECK_OK(rfaas_lease_test(lease));
-    pool_end();
 }
 
-/* All have ended in time: right, or lost with the worker, which is one at most. */
-static void check_ends(double start)
+/* Outstanding on the first worker: some that take a while, between them some that tell
+ * how many of them it has run. */
+static void start_counted(void)
 {
-    CHECK(batch_wait(&batch, LOSS_SECONDS));
-    CHECK(seconds_now() - start < LOSS_SECONDS);
-    int right = batch_right(&batch, 0, batch.count, 0);
-    int lost = batch_count(&batch, 0, batch.count, RFAAS_ERR_WORKER_LOST);
-    CHECK_EQUAL(right + lost, batch.count);
-    CHECK(lost <= 1);
+    rfaas_function *work = function_of("work"), *sequence = function_of("sequence");
+    for (int i = 0; i < COUNT / 2; i++) {
+        batch_add(&batch, lease, 0, work, 1, WORK_US);
+        batch_add(&batch, lease, 0, sequence, 1, 0);
+    }
 }
 
+/* Each has run once, in order. */
+static void check_counted(int32_t counted)
+{
+    int wrong = 0;
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    for (int i = 0; i < batch.count; i += 2)
+        wrong += batch_right(&batch, i, 1, 0) != 1 ||
+                 batch.results[i + 1].status != RFAAS_OK ||
+                 batch.out[i + 1] != counted + i / 2 + 1;
+    CHECK_EQUAL(wrong, 0);
+}
+
+/* At the beginning, and when some have been answered. */
 static void test_busy(void)
 {
-    for (int round = 0; round < 3; round++) {
-        begin(SETTINGS("slots=32"));
-        batch_add(&batch, lease, round == 1 ? RFAAS_ANY_WORKER : 0, function_of("work"),
-                  COUNT, WORK_US);
+    begin(SETTINGS("slots=32"));
+    for (int round = 0; round < 2 * FAILURES; round++) {
+        batch.count = 0;
+        start_counted();
         double start = seconds_now();
-        while (round == 2 && batch.requests[3] && patient(start, PATIENCE_SECONDS))
-            rfaas_test(&batch.requests[3], &batch.results[3]);
-        start = seconds_now();
-        CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
-        check_ends(start);
-        check_replaced();
+        while (round % 2 == 1 && batch.requests[5] && patient(start, PATIENCE_SECONDS))
+            rfaas_test(&batch.requests[5], &batch.results[5]);
+        CHECK_EQUAL(failures[round / 2](lease->workers[0].endpoint), 0);
+        check_counted(round * COUNT / 2);
     }
+    check_workers(false);
+    pool_end();
 }
 
 /* Nothing was outstanding: nobody needs to know, though invocations come before the
  * session has looked. */
 static void test_idle(void)
 {
-    begin(NULL);
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
-    for (int32_t i = 0; i < 20; i++)
-        CHECK(increments(increment, lease, 0, i));
-    check_replaced();
+    begin(SETTINGS("hot_timeout_us=0"));
+    for (int i = 0; i < FAILURES; i++) {
+        CHECK_EQUAL(failures[i](lease->workers[0].endpoint), 0);
+        for (int32_t n = 0; n < 10; n++)
+            CHECK(increments(increment, lease, 0, n));
+    }
+    check_workers(false);
+    pool_end();
 }
 
-/* It is broken, known to be so, and its worker hasn't gone yet: what is meant for it
- * waits for the next. */
+/* It is known to have failed, and there is no other yet: what is meant for the worker
+ * waits. */
 static void test_between(void)
 {
     begin(SETTINGS("slots=4"));
     CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
     double start = seconds_now();
-    while (!endpoint_of(0)->broken && patient(start, PATIENCE_SECONDS))
+    while (!lease->workers[0].cut_off && patient(start, PATIENCE_SECONDS))
         rfaas_progress(pool.session);
     batch_add(&batch, lease, 0, increment, COUNT, 100);
     batch_add(&batch, lease, RFAAS_ANY_WORKER, increment, COUNT, 500);
-    CHECK(batch_wait(&batch, LOSS_SECONDS));
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
     CHECK_EQUAL(batch_right(&batch, 0, 2 * COUNT, 1), 2 * COUNT);
-    check_replaced();
+    check_workers(false);
+    pool_end();
 }
 
-/* A message to a place that isn't the worker's: its device refuses it. */
-static void test_foreign_address(void)
+/* Longer than what is kept of them beside the others, and most longer than a slot, so that
+ * the input is fetched. */
+static void test_long_results(void)
+{
+    enum { SIZE = 200000, RESULTS = 8 };
+    static unsigned char in[RESULTS][SIZE], out[RESULTS][SIZE];
+    rfaas_request *requests[RESULTS];
+    begin(SETTINGS("slots=16", "memory_per_worker=1M"));
+    rfaas_function *echo = function_of("echo");
+    for (int round = 0; round < FAILURES; round++) {
+        memset(out, 0, sizeof out);
+        for (int i = 0; i < RESULTS; i++) {
+            size_t size = i % 3 == 2 ? 2000 : SIZE;
+            memset(in[i], 10 * round + i + 1, size);
+            CHECK_OK_FATAL(
+                rfaas_invoke(lease, 0, echo, in[i], size, out[i], SIZE, &requests[i]));
+        }
+        CHECK_OK(rfaas_wait(&requests[1], NULL));
+        CHECK_EQUAL(failures[round](lease->workers[0].endpoint), 0);
+        for (int i = 0; i < RESULTS; i++) {
+            CHECK_OK(i == 1 ? RFAAS_OK : rfaas_wait(&requests[i], NULL));
+            CHECK(memcmp(in[i], out[i], i % 3 == 2 ? 2000 : SIZE) == 0);
+        }
+    }
+    check_workers(false);
+    pool_end();
+}
+
+/* A function that runs ends first. One that never does is ended, some seconds later. */
+static void test_in_function(void)
+{
+    rfaas_request *request;
+    begin(NULL);
+    batch_add(&batch, lease, 0, function_of("work"), 1, 700000);
+    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    CHECK_EQUAL(batch_right(&batch, 0, 1, 0), 1);
+    check_workers(false);
+
+    CHECK_OK_FATAL(
+        rfaas_invoke(lease, 0, function_of("forever"), NULL, 0, NULL, 0, &request));
+    batch_add(&batch, lease, 0, increment, COUNT, 0);
+    double start = seconds_now();
+    while (process_state(before, NULL) != 'S' && patient(start, PATIENCE_SECONDS))
+        continue;
+    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_STATUS(rfaas_wait(&request, NULL), RFAAS_ERR_WORKER_LOST,
+                 "its connection had failed");
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    CHECK_EQUAL(batch_right(&batch, 1, COUNT, 1), COUNT);
+    check_workers(true);
+    pool_end();
+}
+
+/* It is stopped, so that its death comes before it has another queue pair. */
+static void test_killed_meanwhile(void)
+{
+    begin(SETTINGS("slots=32"));
+    batch_add(&batch, lease, 0, function_of("work"), COUNT, WORK_US);
+    CHECK_EQUAL(kill(before, SIGSTOP), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    double start = seconds_now();
+    while (!lease->workers[0].cut_off && patient(start, PATIENCE_SECONDS))
+        rfaas_progress(pool.session);
+    CHECK_EQUAL(kill(before, SIGKILL), 0);
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    int right = batch_right(&batch, 0, COUNT, 0);
+    int lost = batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST);
+    CHECK_EQUAL(right + lost, COUNT);
+    CHECK(lost <= 1);
+    check_workers(true);
+    pool_end();
+}
+
+/* A message to a place that isn't the worker's: its device refuses it, as often as it is
+ * sent. Another worker has other places. */
+static void test_fails_at_once(void)
 {
     begin(SETTINGS("slots=32"));
     struct verbs_target *target = endpoint_of(0)->targets;
     CHECK_FATAL(target != NULL);
     target->address += 1 << 30;
     lease->workers[0].slots_address += 1 << 30;
+    batch_add(&batch, lease, 0, increment, COUNT, 0);
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    CHECK_EQUAL(batch_right(&batch, 0, COUNT, 1), COUNT);
+    check_workers(true);
+    pool_end();
+}
+
+/* Each queue pair to its successor fails before that has said that it is connected: no
+ * process would be better off. */
+static void test_unreachable(void)
+{
+    begin(NULL);
+    uint32_t last = number_of_pair(0);
+    CHECK_EQUAL(kill(before, SIGKILL), 0);
+    batch_add(&batch, lease, 0, increment, COUNT, 0);
     double start = seconds_now();
-    batch_add(&batch, lease, 0, function_of("work"), COUNT, WORK_US);
-    check_ends(start);
-    check_replaced();
+    while (!batch_wait(&batch, 0) && patient(start, PATIENCE_SECONDS))
+        if (number_of_pair(0) > last && !lease->workers[0].reset) {
+            last = number_of_pair(0);
+            pair_break(lease->workers[0].endpoint);
+        }
+    CHECK_EQUAL(batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST), COUNT);
+    CHECK(strstr(batch.texts[COUNT - 1], "times in a row") != NULL);
+    CHECK(increments(increment, lease, 1, 2));
+    CHECK_EQUAL(worker_pid(lease, 1), other);
+    pool_end();
 }
 
 /* One after the other, and both at once. */
 static void test_again_and_again(void)
 {
     begin(NULL);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 12; i++) {
         CHECK_EQUAL(pair_break(lease->workers[i % 2].endpoint), 0);
-        if (i == 4)
+        if (i % 4 == 0)
             CHECK_EQUAL(pair_break(lease->workers[1].endpoint), 0);
         for (int n = 0; n < 4; n++)
             CHECK(increments(increment, lease, n % 2, n));
     }
-    CHECK_OK(rfaas_lease_test(lease));
+    check_workers(false);
     pool_end();
 }
 
 static const struct test tests[] = {
     {"a queue pair fails while its worker is busy", test_busy},
     {"a queue pair fails while its worker is idle", test_idle},
-    {"invocations between a queue pair's failure and its worker's end", test_between},
-    {"a worker whose device refuses a message is replaced", test_foreign_address},
+    {"invocations between a queue pair's failure and the next one", test_between},
+    {"a queue pair fails with long results on it", test_long_results},
+    {"a queue pair fails while a function runs", test_in_function},
+    {"a worker is killed before it has another queue pair", test_killed_meanwhile},
+    {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
+    {"a worker to whom no queue pair can be had is given up", test_unreachable},
     {"queue pairs fail again and again", test_again_and_again},
     {NULL, NULL},
 };

@@ -184,6 +184,64 @@ static void test_foreign(void)
     check_refused(0, 0x55550000);
 }
 
+static void ends_connect(void)
+{
+    struct rfaas_blob a, b;
+    transport->endpoint_export(pair.a.endpoint, &a);
+    transport->endpoint_export(pair.b.endpoint, &b);
+    CHECK_EQUAL(transport->endpoint_connect(pair.a.endpoint, &b), RFAAS_OK);
+    CHECK_EQUAL(transport->endpoint_connect(pair.b.endpoint, &a), RFAAS_OK);
+}
+
+/* Of the queue pair before nothing comes: not what was on its way, not what was there and
+ * unread, not its failure. The peers' memories are known as before. */
+static void test_reset(void)
+{
+    struct rfaas_endpoint *others[2];
+    unsigned char bytes[ROOM] = {7};
+    open_with_others(others);
+    for (uint32_t i = 0; i < 50; i++) {
+        for (uint32_t n = 0; n < DEPTH; n++) {
+            CHECK_EQUAL(write_to(&pair.a, bytes, n % 2 ? ROOM : 8, 0, 1000), RFAAS_OK);
+            CHECK_EQUAL(write_to(&pair.b, bytes, n % 2 ? ROOM : 8, 0, 1000), RFAAS_OK);
+        }
+        if (i % 2 == 0)
+            CHECK_EQUAL(pair_break(pair.a.endpoint), 0);
+        if (i % 3 == 0) /* to have some of it taken from the queue and not read */
+            transport->flush(pair.b.endpoint, false);
+        CHECK_EQUAL(transport->endpoint_reset(pair.a.endpoint), RFAAS_OK);
+        CHECK_EQUAL(write_to(&pair.a, bytes, 8, 0, 1), RFAAS_ERR_ARGUMENT);
+        CHECK_EQUAL(transport->endpoint_reset(pair.b.endpoint), RFAAS_OK);
+        ends_connect();
+        CHECK(nothing_came(pair.a.device));
+        CHECK(nothing_came(pair.b.device));
+        check_in_order(&pair.a, &pair.b);
+        check_in_order(&pair.b, &pair.a);
+    }
+    check_others(others);
+    pair_close(&pair);
+}
+
+/* A send that can't be posted, as in this state, fails like any other. */
+static void test_not_posted(void)
+{
+    struct rfaas_completion c;
+    struct ibv_qp_attr attributes = {.qp_state = IBV_QPS_RESET};
+    pair_open(&pair, DEPTH, 64, ROOM);
+    CHECK_EQUAL(transport->write(pair.b.endpoint, NULL, 0, 0, 0, 5), RFAAS_OK);
+    CHECK_EQUAL(transport->flush(pair.b.endpoint, true), RFAAS_OK);
+    CHECK_EQUAL(ibv_modify_qp(((struct verbs_endpoint *)pair.a.endpoint)->pair,
+                              &attributes, IBV_QP_STATE),
+                0);
+    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_ERR_IO);
+    CHECK(receive(pair.a.device, &c));
+    CHECK_EQUAL(c.status, RFAAS_OK);
+    CHECK_EQUAL(c.immediate, 5);
+    check_told(&pair.a, RFAAS_ERR_IO);
+    check_silent(&pair.a);
+    pair_close(&pair);
+}
+
 static const struct test tests[] = {
     {"a queue pair that fails is told once, others go on", test_idle},
     {"it wakes who sleeps", test_asleep},
@@ -192,6 +250,8 @@ static const struct test tests[] = {
     {"so it is by a long message", test_long_message},
     {"and by reading", test_reading},
     {"foreign addresses and keys are refused by the peer's device", test_foreign},
+    {"a send that can't be posted is a failure", test_not_posted},
+    {"after a reset nothing comes of before", test_reset},
     {NULL, NULL},
 };
 

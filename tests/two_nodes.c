@@ -40,6 +40,9 @@ static void show(const struct control_event *event)
     case CONTROL_WORKER_READY:
         printf("ready %u\n", event->worker);
         break;
+    case CONTROL_WORKER_MOVED:
+        printf("moved %u\n", event->worker);
+        break;
     case CONTROL_WORKER_GONE:
         printf("gone %u: %s\n", event->worker, event->text);
         break;

@@ -52,18 +52,24 @@ struct client_slot {
 struct client_worker {
     rfaas_lease *lease;
     int number;
-    enum { WORKER_STARTING, WORKER_READY, WORKER_GONE } state;
+    /* Starting: to be connected, at first or again. Ending: its process shall go. */
+    enum { WORKER_STARTING, WORKER_READY, WORKER_ENDING, WORKER_GONE } state;
     int gone_status; /* why */
     pid_t pid;
     int device; /* of the session's, by which it is reached */
     struct rfaas_endpoint *endpoint;
+    uint32_t connection; /* the number of the process's latest one */
+    bool reset;          /* the endpoint was, and isn't connected again */
+    bool cut_off;        /* the connection has failed; until another one works */
+    unsigned failures;   /* of connections, without an answer in between */
     uint32_t slots_key;
     uint64_t slots_address;
     struct client_slot *slots;
     unsigned char *free; /* stack of free slots */
     unsigned free_count;
     struct worker_activity *activity; /* in the lease's */
-    bool connected;                   /* has said so */
+    bool connected;                   /* has said so, of this connection */
+    bool reached;                     /* it has once, or by a connection before */
     bool settled;                     /* has got ready once, or never will */
     rfaas_request *queue;             /* for this worker alone, in order */
 };
@@ -149,16 +155,44 @@ void session_pause(rfaas_session *session, unsigned turn, bool may_sleep);
 void lease_event(rfaas_session *session, struct control_event *event);
 /* The worker says that it is connected; false: it had said so. */
 bool lease_worker_connected(struct client_worker *worker);
+/* Whether a worker of it lives, or will. */
+bool lease_has_workers(const rfaas_lease *lease);
+/* It can't be used, and nobody will replace it. */
+void lease_worker_fail(struct client_worker *worker, const char *why);
 /* Fails all that wait in its queues. */
 void lease_fail_queued(rfaas_lease *lease, int status, const char *text);
+
+/* ---- worker.c ---- */
+int workers_create(rfaas_lease *lease, int count);
+void workers_free(rfaas_lease *lease);
+/* Connects to a process that is ready. */
+int worker_attach(struct client_worker *worker, const struct control_event *event);
+void worker_detach(struct client_worker *worker);
+/* Its connection has failed: makes another, if that makes sense. */
+void worker_cut_off(struct client_worker *worker, const char *why);
+/* It has found that out, or was told, and has another endpoint. */
+void worker_moved(struct client_worker *worker, const struct control_event *event);
+/* Nothing that it writes can be trusted any more, or nothing reaches it: its process is
+ * ended, and what it had goes the way of all that a lost worker had. Until then it gets
+ * nothing more: that waits for who replaces it. */
+void worker_broken(struct client_worker *worker, const char *why);
 
 /* ---- invoke.c ---- */
 void invoke_completion(const struct rfaas_completion *completion);
 /* Sends what waits, as far as slots are free. */
 void invoke_queued(rfaas_lease *lease);
-/* The worker is gone: ends what it ran, queues again what it hadn't begun. */
+/* The slot's request has ended, or is to be sent again. */
+rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number);
+
+/* ---- lost.c ---- */
+/* The tags of what the worker has, whose answers come once more; how many. */
+unsigned invoke_outstanding(struct client_worker *worker, uint32_t *tags);
+/* The worker, which connects again, hasn't begun what is in this slot. */
+void invoke_given_back(struct client_worker *worker, unsigned number);
+/* The worker is gone: ends what it ran, queues again what it hadn't begun. `event`: what
+ * its executor says; NULL: nobody knows what it had begun. */
 void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
-                        uint32_t executing, bool retry);
+                        const struct control_event *event);
 
 /* ---- requests.c ---- */
 rfaas_request *request_new(rfaas_session *session); /* NULL: out of memory */

@@ -119,7 +119,7 @@ struct ticket_command {
     uint64_t ticket, call, duration_ns;
     unsigned worker;
     pid_t pid;
-    struct rfaas_blob endpoint;
+    uint32_t connection;
 };
 
 static void release_run(struct rfaas_control *control, struct command *command)
@@ -166,37 +166,88 @@ void control_forget(struct rfaas_control *control, uint64_t ticket)
     call_end(control, &call, 0);
 }
 
+/* Tells the executor of a worker, if it is there. */
+static void worker_tell(struct rfaas_control *control, uint64_t ticket, unsigned worker,
+                        const Rfaas__Message *message, const struct rfaas_blob *blob)
+{
+    struct record *record = record_find(control, ticket);
+    if (record && worker < record->worker_count && record->workers[worker].link)
+        link_send(record->workers[worker].link, message, blob ? blob->fds : NULL,
+                  blob ? blob->fd_count : 0);
+}
+
+static uint64_t lease_id(struct rfaas_control *control, uint64_t ticket)
+{
+    const struct record *record = record_find(control, ticket);
+    return record ? record->id : 0;
+}
+
+struct connect_command {
+    struct command command;
+    uint64_t ticket;
+    unsigned worker;
+    pid_t pid;
+    struct connect_terms terms;
+};
+
 static void connect_run(struct rfaas_control *control, struct command *command)
 {
-    struct ticket_command *c = (struct ticket_command *)command;
-    struct record *record = record_find(control, c->ticket);
-    if (record && c->worker < record->worker_count && record->workers[c->worker].link) {
-        Rfaas__WorkerConnect body = RFAAS__WORKER_CONNECT__INIT;
-        body.lease = record->id;
-        body.worker = c->worker;
-        body.pid = (uint32_t)c->pid;
-        body.endpoint = (ProtobufCBinaryData){c->endpoint.size, c->endpoint.bytes};
-        Rfaas__Message message = RFAAS__MESSAGE__INIT;
-        message.body_case = RFAAS__MESSAGE__BODY_WORKER_CONNECT;
-        message.worker_connect = &body;
-        link_send(record->workers[c->worker].link, &message, c->endpoint.fds,
-                  c->endpoint.fd_count);
-    }
-    for (int i = 0; i < c->endpoint.fd_count; i++)
-        close(c->endpoint.fds[i]);
+    struct connect_command *c = (struct connect_command *)command;
+    struct rfaas_blob *endpoint = &c->terms.endpoint;
+    Rfaas__WorkerConnect body = RFAAS__WORKER_CONNECT__INIT;
+    body.lease = lease_id(control, c->ticket);
+    body.worker = c->worker;
+    body.pid = (uint32_t)c->pid;
+    body.endpoint = (ProtobufCBinaryData){endpoint->size, endpoint->bytes};
+    body.connection = c->terms.connection;
+    body.outstanding = c->terms.outstanding;
+    body.n_outstanding = c->terms.outstanding_count;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKER_CONNECT;
+    message.worker_connect = &body;
+    worker_tell(control, c->ticket, c->worker, &message, endpoint);
+    for (int i = 0; i < endpoint->fd_count; i++)
+        close(endpoint->fds[i]);
 }
 
 int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, const struct rfaas_blob *endpoint)
+                    pid_t pid, const struct connect_terms *terms)
 {
-    NEW_COMMAND(ticket_command, c, connect_run);
-    if (blob_copy(&c->endpoint, endpoint) != RFAAS_OK) {
+    NEW_COMMAND(connect_command, c, connect_run);
+    c->terms = *terms;
+    if (blob_copy(&c->terms.endpoint, &terms->endpoint) != RFAAS_OK) {
         free(c);
         return RFAAS_ERR_NO_MEMORY;
     }
     c->ticket = ticket;
     c->worker = worker;
     c->pid = pid;
+    command_post(control, &c->command);
+    return RFAAS_OK;
+}
+
+static void cut_off_run(struct rfaas_control *control, struct command *command)
+{
+    struct ticket_command *c = (struct ticket_command *)command;
+    Rfaas__WorkerCutOff body = RFAAS__WORKER_CUT_OFF__INIT;
+    body.lease = lease_id(control, c->ticket);
+    body.worker = c->worker;
+    body.pid = (uint32_t)c->pid;
+    body.connection = c->connection;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKER_CUT_OFF;
+    message.worker_cut_off = &body;
+    worker_tell(control, c->ticket, c->worker, &message, NULL);
+}
+
+int control_cut_off(struct rfaas_control *control, uint64_t ticket, unsigned worker,
+                    pid_t pid, uint32_t connection)
+{
+    NEW_COMMAND(ticket_command, c, cut_off_run);
+    c->ticket = ticket;
+    c->worker = worker;
+    c->pid = pid;
+    c->connection = connection;
     command_post(control, &c->command);
     return RFAAS_OK;
 }

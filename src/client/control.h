@@ -9,6 +9,7 @@
 
 #include "base/config.h"
 #include "control/handshake.h"
+#include "control/invocation.h"
 #include "transport/transport.h"
 #include <stdatomic.h>
 #include <stdint.h>
@@ -20,7 +21,9 @@ enum control_event_kind {
     CONTROL_LEASE_GRANTED, /* value: workers */
     CONTROL_LEASE_ENDED,   /* status, text; also: it was not granted */
     CONTROL_WORKER_READY,  /* transport, endpoint, memory, slots_address, pid */
-    CONTROL_WORKER_GONE, /* status, text, executing, replaced; it can't write any more */
+    CONTROL_WORKER_MOVED,  /* endpoint, connection, pid */
+    CONTROL_WORKER_GONE, /* status, text, executing, begun, replaced; it can't write any
+                            * more */
     CONTROL_FUNCTION_BROKEN, /* value: number; text */
 };
 
@@ -32,7 +35,9 @@ struct control_event {
     char text[CONTROL_TEXT_MAX];
     int64_t value;
     pid_t pid;
+    uint32_t connection; /* that is to be made */
     uint32_t executing; /* tag of the invocation that it was running, plus 1; 0: none */
+    uint16_t begun[RFAAS_SLOTS_MAX]; /* of each slot, which use began last, plus 1 */
     bool replaced;
     const char *transport;              /* the name that control_start was given */
     struct rfaas_blob endpoint, memory; /* own their descriptors */
@@ -61,6 +66,14 @@ struct lease_terms {
     uint32_t inline_max;
     int64_t hot_timeout_us;
     uint32_t log_level;
+};
+
+/* What a worker is told when its client connects to it. */
+struct connect_terms {
+    struct rfaas_blob endpoint; /* the client's; its descriptors are duplicated */
+    uint32_t connection; /* the number of it: 0, or that of CONTROL_WORKER_MOVED */
+    uint32_t outstanding[RFAAS_SLOTS_MAX]; /* tags of what it hasn't answered */
+    unsigned outstanding_count;
 };
 
 /* The transports of a session, by where the executor is. Texts that live as long as the
@@ -93,7 +106,11 @@ int control_acquire(struct rfaas_control *control, uint64_t ticket,
                     const struct worker_activity *activity);
 int control_release(struct rfaas_control *control, uint64_t ticket);
 int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, const struct rfaas_blob *endpoint);
+                    pid_t pid, const struct connect_terms *terms);
+/* The connection of this number to a worker has failed; CONTROL_WORKER_MOVED follows, or
+ * the worker's end. */
+int control_cut_off(struct rfaas_control *control, uint64_t ticket, unsigned worker,
+                    pid_t pid, uint32_t connection);
 /* Ends the process of a worker that doesn't keep to the rules; CONTROL_WORKER_GONE
  * follows. */
 int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,

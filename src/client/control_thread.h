@@ -149,9 +149,10 @@ void record_request(struct rfaas_control *control, struct record *record);
 void record_open(const struct record *record, struct link *link);
 struct record *record_by_id(struct rfaas_control *control, uint64_t id);
 void record_renew(struct record *record);
-/* The process of a worker has ended, or never was. */
+/* The process of a worker has ended, or never was. `body`: what its executor says; NULL:
+ * nobody knows more, and nobody replaces it. */
 void worker_gone(struct remote_worker *worker, int status, const char *text,
-                 uint32_t executing, bool replaced);
+                 const Rfaas__WorkerGone *body);
 void remote_worker_kill(const struct remote_worker *worker);
 /* Its executor doesn't tell any more: watches the process itself. */
 void worker_orphaned(struct remote_worker *worker);

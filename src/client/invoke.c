@@ -97,18 +97,6 @@ static void activity_change(struct client_worker *worker, unsigned ended, int un
                           memory_order_relaxed);
 }
 
-/* Nothing that the worker writes can be trusted any more, or nothing reaches it: its
- * process is ended, and what it had goes the way of all that a lost worker had. Until
- * then it gets nothing more: that waits for who replaces it. */
-static void worker_broken(struct client_worker *worker, const char *why)
-{
-    rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
-    worker->state = WORKER_STARTING;
-    if (control_kill(worker->lease->session->control, worker->lease->ticket,
-                     (unsigned)worker->number, worker->pid) != RFAAS_OK)
-        rfaas_error("%s", rfaas_last_error());
-}
-
 /* Sends to a worker that has a free slot. */
 static void request_send(rfaas_request *request, struct client_worker *worker)
 {
@@ -151,8 +139,8 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     slot->request = request;
     activity_change(worker, 0, 1);
     atomic_store_explicit(&request->state, REQUEST_SENT, memory_order_relaxed);
-    if (status == RFAAS_ERR_IO) /* perhaps it has arrived: the worker's end will tell */
-        worker_broken(worker, rfaas_last_error());
+    if (status == RFAAS_ERR_IO) /* perhaps it has arrived; a completion follows */
+        worker->state = WORKER_STARTING;
 }
 
 static bool can_take(const struct client_worker *worker)
@@ -244,11 +232,20 @@ static void request_complete(rfaas_request *request, int worker, int answer,
     request_finish(request, &result, NULL);
 }
 
+rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number)
+{
+    rfaas_request *request = worker->slots[number].request;
+    worker->slots[number].request = NULL;
+    worker->free[worker->free_count++] = (unsigned char)number;
+    activity_change(worker, 1, -1);
+    return request;
+}
+
 void invoke_completion(const struct rfaas_completion *completion)
 {
     struct client_worker *worker = completion->endpoint->owner;
     if (completion->status != RFAAS_OK) {
-        worker_broken(worker, rfaas_last_error());
+        worker_cut_off(worker, rfaas_last_error());
         return;
     }
     if (rfaas_answer_status(completion->immediate) == RFAAS_ANSWER_CONNECTED) {
@@ -266,87 +263,20 @@ void invoke_completion(const struct rfaas_completion *completion)
     }
     rfaas_request *request = slot->request;
     int status = rfaas_answer_status(completion->immediate);
+    if (status == RFAAS_ANSWER_NOT_BEGUN) {
+        invoke_given_back(worker, number);
+        return;
+    }
     size_t length = request->received + completion->length;
     if (status == RFAAS_ANSWER_PART) {
         request->received = length;
         return;
     }
-    slot->request = NULL;
-    worker->free[worker->free_count++] = (unsigned char)number;
-    activity_change(worker, 1, -1);
+    invoke_slot_free(worker, number);
+    worker->failures = 0;
     request_complete(request, worker->number, status, length);
     if (worker->queue || worker->lease->queue)
         worker_fill(worker);
-}
-
-/* Back into its queue, by its order. */
-static void request_requeue(rfaas_request *request, struct client_worker *worker)
-{
-    rfaas_request **queue =
-        request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
-    rfaas_request *later;
-    atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
-    request->received = 0;
-    DL_FOREACH(*queue, later)
-        if (later->order > request->order)
-            break;
-    if (later)
-        DL_PREPEND_ELEM(*queue, later, request);
-    else
-        DL_APPEND(*queue, request);
-}
-
-static bool any_alive(const rfaas_lease *lease)
-{
-    for (int i = 0; i < lease->worker_count; i++)
-        if (lease->workers[i].state != WORKER_GONE)
-            return true;
-    return false;
-}
-
-static bool is_lease_end(int status)
-{
-    return status == RFAAS_ERR_LEASE_EXPIRED || status == RFAAS_ERR_LEASE_RELEASED ||
-           status == RFAAS_ERR_LEASE_REVOKED;
-}
-
-/* Of what the worker had taken, one invocation was running; the rest lay in slots that
- * it never looked at. `retry`: it is being replaced, and the rest runs there. Else
- * nobody knows which one was running, and none is tried again. */
-void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
-                        uint32_t executing, bool retry)
-{
-    rfaas_lease *lease = worker->lease;
-    char sentence[CONTROL_TEXT_MAX + 128];
-    worker->free_count = 0;
-    for (unsigned i = 0; i < (unsigned)lease->config.slots; i++) {
-        struct client_slot *slot = &worker->slots[i];
-        rfaas_request *request = slot->request;
-        worker->free[worker->free_count++] = (unsigned char)i;
-        slot->request = NULL;
-        if (!request)
-            continue;
-        activity_change(worker, 1, -1);
-        if (retry && rfaas_tag(i, slot->uses) + 1 != executing) {
-            request_requeue(request, worker);
-            continue;
-        }
-        snprintf(sentence, sizeof sentence, "function '%s': %s",
-                 request->function->name, text);
-        request_end(request, status, worker->number, sentence);
-    }
-    if (worker->state == WORKER_GONE) {
-        /* The news of the lease's end may come a little later than this. */
-        int why = is_lease_end(status) ? status : RFAAS_ERR_WORKER_LOST;
-        rfaas_request *request;
-        while ((request = worker->queue)) {
-            DL_DELETE(worker->queue, request);
-            request_end(request, why, worker->number, text);
-        }
-        if (!any_alive(lease))
-            lease_fail_queued(lease, why, text);
-    }
-    invoke_queued(lease);
 }
 
 /* ---- the calls ------------------------------------------------------------------- */
@@ -392,7 +322,7 @@ static void request_start(rfaas_request *request)
         worker = lease->queue ? NULL : least_loaded(lease);
         if (worker)
             request_send(request, worker);
-        else if (any_alive(lease))
+        else if (lease_has_workers(lease))
             DL_APPEND(lease->queue, request);
         else
             request_end(request, RFAAS_ERR_WORKER_LOST, -1, "all workers are lost");

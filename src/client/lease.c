@@ -15,106 +15,6 @@ enum {
     ANSWER_SECONDS = 10, /* for the manager to answer, beyond wait_seconds */
 };
 
-/* ---- workers --------------------------------------------------------------------- */
-
-static void worker_detach(struct client_worker *worker)
-{
-    if (!worker->endpoint)
-        return;
-    worker->endpoint->transport->endpoint_close(worker->endpoint);
-    worker->lease->session->devices[worker->device].endpoints--;
-    worker->endpoint = NULL;
-}
-
-/* Which of the session's devices a worker is reached by. */
-static int device_of(const rfaas_session *session, const char *transport)
-{
-    for (int i = 0; i < session->device_count; i++)
-        if (strcmp(session->devices[i].transport->name, transport) == 0)
-            return i;
-    return -1;
-}
-
-static int endpoint_create(struct client_worker *worker,
-                           const struct control_event *event)
-{
-    rfaas_session *session = worker->lease->session;
-    const struct rfaas_config *config = &worker->lease->config;
-    struct rfaas_endpoint_options options = {.depth = (unsigned)config->slots,
-                                             .inline_max = (size_t)config->inline_max};
-    worker->device = device_of(session, event->transport);
-    if (worker->device < 0)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "a worker of transport %s",
-                          event->transport);
-    struct client_device *device = &session->devices[worker->device];
-    int status =
-        device->transport->endpoint_open(device->device, &options, &worker->endpoint);
-    if (status != RFAAS_OK)
-        return status;
-    device->endpoints++;
-    status = device->transport->endpoint_connect(worker->endpoint, &event->endpoint);
-    if (status == RFAAS_OK)
-        status = device->transport->memory_import(worker->endpoint, &event->memory,
-                                                  &worker->slots_key);
-    return status;
-}
-
-static int worker_attach(struct client_worker *worker,
-                         const struct control_event *event)
-{
-    struct rfaas_blob blob;
-    int status = endpoint_create(worker, event);
-    if (status == RFAAS_OK) {
-        worker->endpoint->owner = worker;
-        worker->slots_address = event->slots_address;
-        worker->pid = event->pid;
-        worker->endpoint->transport->endpoint_export(worker->endpoint, &blob);
-        status = control_connect(worker->lease->session->control, worker->lease->ticket,
-                                 (unsigned)worker->number, event->pid, &blob);
-    }
-    if (status != RFAAS_OK) {
-        rfaas_error("worker %d: %s", worker->number, rfaas_last_error());
-        worker_detach(worker);
-    }
-    return status;
-}
-
-static void workers_free(rfaas_lease *lease)
-{
-    for (int i = 0; i < lease->worker_count; i++) {
-        worker_detach(&lease->workers[i]);
-        free(lease->workers[i].slots);
-        free(lease->workers[i].free);
-    }
-    free(lease->workers);
-    lease->workers = NULL;
-    lease->worker_count = 0;
-}
-
-static int workers_create(rfaas_lease *lease, int count)
-{
-    size_t slots = (size_t)lease->config.slots;
-    lease->workers = calloc((size_t)count, sizeof *lease->workers);
-    if (!lease->workers)
-        return RFAAS_ERR_NO_MEMORY;
-    for (lease->worker_count = 0; lease->worker_count < count; lease->worker_count++) {
-        struct client_worker *worker = &lease->workers[lease->worker_count];
-        worker->lease = lease;
-        worker->number = lease->worker_count;
-        worker->activity = &lease->activity[lease->worker_count];
-        worker->slots = calloc(slots, sizeof *worker->slots);
-        worker->free = malloc(slots);
-        if (!worker->slots || !worker->free) {
-            free(worker->slots);
-            free(worker->free);
-            return RFAAS_ERR_NO_MEMORY;
-        }
-        for (size_t i = 0; i < slots; i++)
-            worker->free[worker->free_count++] = (unsigned char)(slots - 1 - i);
-    }
-    return RFAAS_OK;
-}
-
 /* ---- what happens to a lease ----------------------------------------------------- */
 
 void lease_fail_queued(rfaas_lease *lease, int status, const char *text)
@@ -129,6 +29,14 @@ void lease_fail_queued(rfaas_lease *lease, int status, const char *text)
             DL_DELETE(lease->workers[i].queue, request);
             request_end(request, status, -1, text);
         }
+}
+
+bool lease_has_workers(const rfaas_lease *lease)
+{
+    for (int i = 0; i < lease->worker_count; i++)
+        if (lease->workers[i].state != WORKER_GONE)
+            return true;
+    return false;
 }
 
 static void lease_end(rfaas_lease *lease, int status, const char *text)
@@ -173,25 +81,24 @@ static void on_granted(rfaas_lease *lease, const struct control_event *event)
 static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
                            const struct control_event *event)
 {
-    int before = worker->state;
     int over = atomic_load_explicit(&lease->status, memory_order_relaxed);
+    if (worker->state == WORKER_GONE)
+        return; /* it was given up */
     worker_detach(worker);
     worker->pid = 0;
     worker->state = event->replaced ? WORKER_STARTING : WORKER_GONE;
     worker->gone_status = event->status;
     if (over < 0) /* the lease's end is the cause, the worker's the effect */
-        invoke_worker_gone(worker, over, lease->text, 0, false);
+        invoke_worker_gone(worker, over, lease->text, NULL);
     else
-        invoke_worker_gone(worker, event->status, event->text, event->executing,
-                           event->replaced);
-    if (before == WORKER_STARTING && over == RFAAS_IN_PROGRESS && !event->replaced) {
+        invoke_worker_gone(worker, event->status, event->text, event);
+    if (!worker->settled && over == RFAAS_IN_PROGRESS && !event->replaced) {
         snprintf(lease->text, sizeof lease->text, "%s", event->text);
         worker_settle(worker);
     }
 }
 
-/* It can't be used, and nobody will replace it. */
-static void worker_fail(struct client_worker *worker, const char *why)
+void lease_worker_fail(struct client_worker *worker, const char *why)
 {
     rfaas_lease *lease = worker->lease;
     bool settled = worker->settled;
@@ -199,7 +106,7 @@ static void worker_fail(struct client_worker *worker, const char *why)
     snprintf(text, sizeof text, "worker %d: %.280s", worker->number, why);
     worker->state = WORKER_GONE;
     worker->gone_status = RFAAS_ERR_WORKER_LOST;
-    invoke_worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+    invoke_worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
     if (!settled)
         snprintf(lease->text, sizeof lease->text, "%s", text);
     worker_settle(worker);
@@ -209,22 +116,23 @@ static void worker_fail(struct client_worker *worker, const char *why)
 static void on_worker_ready(rfaas_lease *lease, struct client_worker *worker,
                             const struct control_event *event)
 {
-    if (worker->endpoint ||
+    if (worker->endpoint || worker->state == WORKER_GONE ||
         atomic_load_explicit(&lease->status, memory_order_relaxed) < 0)
         return;
-    worker->connected = false;
     if (worker_attach(worker, event) != RFAAS_OK)
-        worker_fail(worker, rfaas_last_error());
+        lease_worker_fail(worker, rfaas_last_error());
 }
 
 bool lease_worker_connected(struct client_worker *worker)
 {
     if (worker->connected)
         return false;
-    worker->connected = true;
-    if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) < 0)
+    worker->connected = worker->reached = true;
+    if (worker->state != WORKER_STARTING ||
+        atomic_load_explicit(&worker->lease->status, memory_order_relaxed) < 0)
         return true;
     worker->state = WORKER_READY;
+    worker->cut_off = false;
     worker_settle(worker);
     invoke_queued(worker->lease);
     return true;
@@ -249,6 +157,10 @@ void lease_event(rfaas_session *session, struct control_event *event)
     case CONTROL_WORKER_READY:
         if (worker)
             on_worker_ready(lease, worker, event);
+        break;
+    case CONTROL_WORKER_MOVED:
+        if (worker)
+            worker_moved(worker, event);
         break;
     case CONTROL_WORKER_GONE:
         if (worker)

@@ -130,6 +130,25 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
     control_event_post(link->control, event);
 }
 
+static void on_worker_moved(struct link *link, const Rfaas__WorkerMoved *body)
+{
+    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    if (!worker || worker->pid != (pid_t)body->pid)
+        return;
+    if (body->endpoint.len > RFAAS_BLOB_SIZE_MAX) {
+        rfaas_warn("%s: malformed address of worker %u",
+                   rfaas_connection_name(link->connection), body->worker);
+        return;
+    }
+    struct control_event *event =
+        control_event_new(CONTROL_WORKER_MOVED, worker->record->ticket);
+    event->worker = worker->number;
+    event->pid = worker->pid;
+    event->connection = body->connection;
+    blob_take(&event->endpoint, body->endpoint, NULL, 0, 0);
+    control_event_post(link->control, event);
+}
+
 /* What the end of a worker's process means for the invocation that it was running. */
 static int gone_status(const Rfaas__WorkerGone *body, char *text, size_t size)
 {
@@ -172,7 +191,7 @@ static void on_worker_gone(struct link *link, const Rfaas__WorkerGone *body)
                  rfaas_status_string(status));
         record_ended(worker->record, status, why);
     }
-    worker_gone(worker, status, text, body->executing, body->replaced);
+    worker_gone(worker, status, text, body);
 }
 
 static void on_function_broken(struct link *link, const Rfaas__FunctionBroken *body)
@@ -191,6 +210,9 @@ static void on_message(struct rfaas_connection *connection,
     switch (m->body_case) {
     case RFAAS__MESSAGE__BODY_WORKER_READY:
         on_worker_ready(link, received);
+        break;
+    case RFAAS__MESSAGE__BODY_WORKER_MOVED:
+        on_worker_moved(link, m->worker_moved);
         break;
     case RFAAS__MESSAGE__BODY_WORKER_GONE:
         on_worker_gone(link, m->worker_gone);
@@ -244,7 +266,7 @@ static void link_fail(struct link *link)
             if (worker->link != link)
                 continue;
             worker->link = NULL;
-            worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+            worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
         }
     link_free(link);
 }

@@ -105,7 +105,7 @@ static void part_open(struct record *record, const Rfaas__LeasePart *part,
     for (unsigned i = first; i < first + part->workers; i++) {
         record->workers[i].link = link;
         if (!link)
-            worker_gone(&record->workers[i], RFAAS_ERR_WORKER_LOST, text, 0, false);
+            worker_gone(&record->workers[i], RFAAS_ERR_WORKER_LOST, text, NULL);
     }
     if (link)
         record_open(record, link);
@@ -220,7 +220,7 @@ static void on_renewal(evutil_socket_t fd, short what, void *arg)
 /* ---- ending ---------------------------------------------------------------------- */
 
 void worker_gone(struct remote_worker *worker, int status, const char *text,
-                 uint32_t executing, bool replaced)
+                 const Rfaas__WorkerGone *body)
 {
     struct record *record = worker->record;
     if (worker->death)
@@ -230,14 +230,19 @@ void worker_gone(struct remote_worker *worker, int status, const char *text,
         close(worker->alive_fd);
     worker->alive_fd = -1;
     worker->pid = 0;
-    worker->gone = !replaced;
+    worker->gone = !body || !body->replaced;
     struct control_event *event =
         control_event_new(CONTROL_WORKER_GONE, record->ticket);
     event->worker = worker->number;
     event->status = status;
     snprintf(event->text, sizeof event->text, "%s", text);
-    event->executing = executing;
-    event->replaced = replaced;
+    event->replaced = !worker->gone;
+    if (body) {
+        event->executing = body->executing;
+        for (size_t i = 0; i < body->n_begun; i++)
+            event->begun[rfaas_tag_slot(body->begun[i])] =
+                (uint16_t)(rfaas_tag_use(body->begun[i]) + 1);
+    }
     control_event_post(record->control, event);
 }
 
@@ -248,7 +253,7 @@ static void on_death(evutil_socket_t fd, short what, void *arg)
     struct remote_worker *worker = arg;
     char text[CONTROL_TEXT_MAX];
     snprintf(text, sizeof text, "worker %u: its executor has gone", worker->number);
-    worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+    worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
 }
 
 void worker_orphaned(struct remote_worker *worker)
@@ -263,7 +268,7 @@ void worker_orphaned(struct remote_worker *worker)
         snprintf(text, sizeof text,
                  "worker %u: the executor on %s can't be reached any more",
                  worker->number, link->node);
-        worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, 0, false);
+        worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
         return;
     }
     if (worker->alive_fd >= 0 && !worker->death)

@@ -53,6 +53,11 @@ static inline unsigned rfaas_tag_slot(uint32_t tag)
     return tag & 0xffu;
 }
 
+static inline unsigned rfaas_tag_use(uint32_t tag)
+{
+    return tag >> 8 & 0xffu;
+}
+
 /* The worker's immediate: the tag below, the status above: what the function returned
  * (0..32767), or a negative rfaas_status. */
 static inline uint32_t rfaas_answer(uint32_t tag, int status)
@@ -67,6 +72,9 @@ enum { RFAAS_ANSWER_PART = INT16_MIN };
 /* The first message of a worker, without a tag: from now on it gets what is sent to it.
  * (A queue pair that isn't connected yet drops messages.) */
 enum { RFAAS_ANSWER_CONNECTED = INT16_MIN + 1 };
+
+/* After a connection has failed: the invocation never began, and is to be sent again. */
+enum { RFAAS_ANSWER_NOT_BEGUN = INT16_MIN + 2 };
 
 static inline uint32_t rfaas_answer_tag(uint32_t immediate)
 {

@@ -136,6 +136,20 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
     return RFAAS_OK;
 }
 
+/* The process, if it is the client's and still there. */
+static struct hosted_worker *worker_of(const struct rfaas_client *client,
+                                       uint64_t lease_id, uint32_t number, uint32_t pid)
+{
+    struct hosted_lease *lease = rfaas_hosted_find(client->executor, lease_id);
+    if (!lease || lease->client != client)
+        return NULL;
+    number -= lease->terms.first_worker;
+    if (number >= lease->worker_count || lease->workers[number].pid <= 0 ||
+        lease->workers[number].pid != (pid_t)pid)
+        return NULL;
+    return &lease->workers[number];
+}
+
 static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
                              struct rfaas_received *received)
 {
@@ -154,16 +168,27 @@ static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
     return RFAAS_OK;
 }
 
+/* The worker may have found out by itself; if not, a function that runs may end first:
+ * there are some seconds for that. */
+static int on_worker_cut_off(struct rfaas_client *client, Rfaas__Message *m)
+{
+    const Rfaas__WorkerCutOff *body = m->worker_cut_off;
+    struct hosted_worker *worker =
+        worker_of(client, body->lease, body->worker, body->pid);
+    if (worker && worker->connection && body->connection == worker->moves) {
+        rfaas_worker_limit(client->executor, worker);
+        rfaas_connection_send(worker->connection, m, NULL, 0);
+    }
+    return RFAAS_OK;
+}
+
 /* What it can't say of a worker that isn't its own, or has gone meanwhile. */
 static int on_worker_kill(struct rfaas_client *client, const Rfaas__WorkerKill *body)
 {
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->lease);
-    if (!lease || lease->client != client)
-        return RFAAS_OK;
-    uint32_t number = body->worker - lease->terms.first_worker;
-    if (number < lease->worker_count && lease->workers[number].pid > 0 &&
-        lease->workers[number].pid == (pid_t)body->pid)
-        rfaas_worker_kill(&lease->workers[number]);
+    struct hosted_worker *worker =
+        worker_of(client, body->lease, body->worker, body->pid);
+    if (worker)
+        rfaas_worker_kill(worker);
     return RFAAS_OK;
 }
 
@@ -291,6 +316,8 @@ static int handle(struct rfaas_client *client, struct rfaas_received *received)
         return on_lease_open(client, m->lease_open);
     case RFAAS__MESSAGE__BODY_WORKER_CONNECT:
         return on_worker_connect(client, m, received);
+    case RFAAS__MESSAGE__BODY_WORKER_CUT_OFF:
+        return on_worker_cut_off(client, m);
     case RFAAS__MESSAGE__BODY_WORKER_KILL:
         return on_worker_kill(client, m->worker_kill);
     case RFAAS__MESSAGE__BODY_MEMORY_ADD:

@@ -15,6 +15,7 @@
 #include "base/cores.h"
 #include "control/address.h"
 #include "control/connection.h"
+#include "control/invocation.h"
 #include "executor/library.h"
 #include "transport/transport.h"
 #include <stdbool.h>
@@ -31,9 +32,19 @@ struct hosted_worker {
     struct rfaas_worker_page *page;
     int *cores; /* indices into executor.load that it occupies */
     unsigned core_count;
-    struct event *start_limit; /* until it is ready */
-    unsigned failed_starts;    /* in a row, without having got ready */
-    UT_hash_handle hh;         /* in executor.processes, by pid */
+    struct event *limit;    /* until it is ready, or has another endpoint */
+    unsigned failed_starts; /* in a row, without having got ready */
+    uint32_t moves;         /* of the process: the number of its latest connection */
+    UT_hash_handle hh;      /* in executor.processes, by pid */
+};
+
+/* What is known of a process that has ended. */
+struct worker_end {
+    pid_t pid; /* 0: it could not be started */
+    int wait_status;
+    uint32_t executing;              /* as in WorkerGone */
+    uint32_t begun[RFAAS_SLOTS_MAX]; /* likewise */
+    size_t begun_count;
 };
 
 struct hosted_lease {
@@ -129,10 +140,12 @@ void rfaas_hosted_usage(const struct rfaas_executor *executor,
 /* workers.c: processes */
 int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *worker);
 void rfaas_worker_kill(struct hosted_worker *worker);
+/* Ends it unless it says within 10 seconds that it is ready, or has another endpoint. */
+void rfaas_worker_limit(struct rfaas_executor *executor, struct hosted_worker *worker);
 /* Reaps all that have ended; calls rfaas_hosted_reaped for each. */
 void rfaas_workers_reap(struct rfaas_executor *executor);
 void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,
-                         int wait_status, uint32_t executing);
+                         struct worker_end *end);
 void rfaas_executor_end(struct rfaas_executor *executor, int status, const char *why);
 
 #endif

@@ -61,8 +61,8 @@ static void lease_settle(struct rfaas_executor *executor, struct hosted_lease *l
 
 /* ---- starting -------------------------------------------------------------------- */
 
-static void report_gone(struct hosted_worker *worker, pid_t pid, Rfaas__WorkerEnd how,
-                        int value, uint32_t executing, bool replaced)
+static void report_gone(struct hosted_worker *worker, struct worker_end *end,
+                        Rfaas__WorkerEnd how, int value, bool replaced)
 {
     struct hosted_lease *lease = worker->lease;
     if (!lease->client)
@@ -70,10 +70,12 @@ static void report_gone(struct hosted_worker *worker, pid_t pid, Rfaas__WorkerEn
     Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
     gone.lease = lease->id;
     gone.worker = lease->terms.first_worker + worker->number;
-    gone.pid = (uint32_t)pid;
+    gone.pid = (uint32_t)end->pid;
     gone.how = how;
     gone.value = value;
-    gone.executing = executing;
+    gone.executing = end->executing;
+    gone.begun = end->begun;
+    gone.n_begun = end->begun_count;
     gone.replaced = replaced;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_WORKER_GONE;
@@ -87,9 +89,10 @@ static void start_or_report(struct rfaas_executor *executor,
     if (rfaas_worker_start(executor, worker) == RFAAS_OK)
         return;
     int error = errno;
+    struct worker_end none = {0};
     rfaas_error("lease %llu: %s", (unsigned long long)worker->lease->id,
                 rfaas_last_error());
-    report_gone(worker, 0, RFAAS__WORKER_END__WORKER_END_START, error, 0, false);
+    report_gone(worker, &none, RFAAS__WORKER_END__WORKER_END_START, error, false);
 }
 
 void rfaas_hosted_start(struct rfaas_executor *executor, struct hosted_lease *lease)
@@ -119,30 +122,29 @@ static bool start_failed(struct hosted_worker *worker)
 }
 
 void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,
-                         int wait_status, uint32_t executing)
+                         struct worker_end *end)
 {
     struct hosted_lease *lease = worker->lease;
-    pid_t pid = worker->pid;
     worker->pid = 0;
     if (lease->ended != RFAAS__LEASE_END__LEASE_END_NONE) {
-        report_gone(worker, pid, RFAAS__WORKER_END__WORKER_END_LEASE, (int)lease->ended,
-                    executing, false);
+        report_gone(worker, end, RFAAS__WORKER_END__WORKER_END_LEASE, (int)lease->ended,
+                    false);
         lease_settle(executor, lease);
         return;
     }
-    bool signalled = WIFSIGNALED(wait_status);
-    int value = signalled ? WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+    bool signalled = WIFSIGNALED(end->wait_status);
+    int value = signalled ? WTERMSIG(end->wait_status) : WEXITSTATUS(end->wait_status);
     bool replace = !executor->ending && !start_failed(worker);
     rfaas_warn("lease %llu: worker %u (pid %d) %s %d%s; %s",
                (unsigned long long)lease->id,
-               lease->terms.first_worker + worker->number, (int)pid,
+               lease->terms.first_worker + worker->number, (int)end->pid,
                signalled ? "was ended by signal" : "exited with status", value,
-               executing ? " in a function" : "",
+               end->executing ? " in a function" : "",
                replace ? "starting another" : "not started again");
-    report_gone(worker, pid,
+    report_gone(worker, end,
                 signalled ? RFAAS__WORKER_END__WORKER_END_SIGNALLED
                           : RFAAS__WORKER_END__WORKER_END_EXITED,
-                value, executing, replace);
+                value, replace);
     if (replace)
         start_or_report(executor, worker);
 }

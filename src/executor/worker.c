@@ -22,8 +22,9 @@ enum {
     SPINS_PER_LOOK = 512,
     /* Invocations after which the control socket is looked at in any case. */
     BUSY_LOOK = 4096,
-    /* How long an invocation waits for the control message that it needs. */
-    CONTROL_TIMEOUT_MS = 5000,
+    /* How long an invocation waits for its function, whose library the executor may still
+     * have to get: 255 MiB at most, and from another node. */
+    FUNCTION_TIMEOUT_MS = 30000,
 };
 
 struct rfaas_worker rfaas_worker;
@@ -70,17 +71,17 @@ static int faults_catch(void)
 static const struct rfaas_loaded_function *function_await(uint32_t number)
 {
     const struct rfaas_loaded_function *f;
-    uint64_t end = rfaas_clock_ns() + CONTROL_TIMEOUT_MS * 1000000ull;
+    uint64_t end = rfaas_clock_ns() + FUNCTION_TIMEOUT_MS * 1000000ull;
     while (!(f = rfaas_functions_find(&rfaas_worker.functions, number)) &&
            rfaas_clock_ns() < end)
-        rfaas_worker_control(CONTROL_TIMEOUT_MS);
+        rfaas_worker_control(1000);
     return f;
 }
 
 static const void *memory_await(const struct rfaas_input_reference *r)
 {
     const void *input;
-    uint64_t end = rfaas_clock_ns() + CONTROL_TIMEOUT_MS * 1000000ull;
+    uint64_t end = rfaas_clock_ns() + RFAAS_CONTROL_TIMEOUT_MS * 1000000ull;
     while (!(input = rfaas_worker.transport->map(rfaas_worker.client, r->address,
                                                  r->size, r->key)) &&
            rfaas_clock_ns() < end)
@@ -106,7 +107,7 @@ static void *fetch_room(size_t size)
 static int input_fetch(const struct rfaas_input_reference *r, const void **input)
 {
     void *room = fetch_room(r->size);
-    uint64_t end = rfaas_clock_ns() + CONTROL_TIMEOUT_MS * 1000000ull;
+    uint64_t end = rfaas_clock_ns() + RFAAS_CONTROL_TIMEOUT_MS * 1000000ull;
     int status;
     *input = room;
     if (!room)
@@ -116,46 +117,7 @@ static int input_fetch(const struct rfaas_input_reference *r, const void **input
                RFAAS_ERR_ARGUMENT &&
            rfaas_clock_ns() < end)
         rfaas_worker_control(100);
-    return status == RFAAS_OK ? RFAAS_OK : RFAAS_ERR_PROTOCOL;
-}
-
-/* The output may go to memory that is as new. */
-static int output_write(const void *output, size_t size, uint64_t address, uint32_t key,
-                        uint32_t immediate)
-{
-    const struct iovec part = {.iov_base = (void *)(uintptr_t)output, .iov_len = size};
-    uint64_t end = 0;
-    int status;
-    while ((status = rfaas_worker.transport->write(rfaas_worker.client, &part, size > 0,
-                                                   address, key, immediate)) ==
-           RFAAS_ERR_ARGUMENT) {
-        uint64_t now = rfaas_clock_ns();
-        if (end == 0)
-            end = now + CONTROL_TIMEOUT_MS * 1000000ull;
-        if (now >= end)
-            break;
-        rfaas_worker_control(100);
-    }
-    return status;
-}
-
-static void answer(uint32_t tag, int result, const void *output, size_t size,
-                   const struct rfaas_invocation_header *header)
-{
-    size_t most = rfaas_worker.client->message_max, done = 0;
-    int status = RFAAS_OK;
-    for (; size - done > most && status == RFAAS_OK; done += most)
-        status =
-            output_write((const char *)output + done, most, header->out_address + done,
-                         header->out_key, rfaas_answer(tag, RFAAS_ANSWER_PART));
-    if (status == RFAAS_OK)
-        status = output_write((const char *)output + done, size - done,
-                              header->out_address + done, header->out_key,
-                              rfaas_answer(tag, result));
-    if (status != RFAAS_OK)
-        /* The client gave a place that isn't its own: answer without the output. */
-        rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
-                                      rfaas_answer(tag, RFAAS_ERR_PROTOCOL));
+    return status == RFAAS_ERR_ARGUMENT ? RFAAS_ERR_PROTOCOL : status;
 }
 
 /* Classic functions may write to their input: not to the caller's own, then. */
@@ -194,26 +156,26 @@ static int input_find(unsigned char *slot, size_t length, uint32_t function,
 
 /* Where the function writes. A device sends the output from there, if it can: then the
  * last one has to be gone. */
-static void *output_place(size_t capacity)
+static int output_place(size_t capacity, void **place)
 {
     const struct rfaas_transport *transport = rfaas_worker.transport;
     struct rfaas_output *output = &rfaas_worker.output;
     struct rfaas_memory **sent_from = &rfaas_worker.output_memory;
-    if (transport->common_memory)
-        return rfaas_output_prepare(output, capacity);
-    if (transport->flush(rfaas_worker.client, false) != RFAAS_OK)
-        return NULL;
-    void *place = rfaas_output_prepare(output, capacity);
-    if (!place || (*sent_from && (*sent_from)->base == output->area &&
-                   (*sent_from)->size == output->usable))
-        return place;
+    int status = transport->common_memory ? RFAAS_OK : rfaas_output_delivered();
+    if (status != RFAAS_OK)
+        return status;
+    *place = rfaas_output_prepare(output, capacity);
+    if (!*place)
+        return RFAAS_ERR_NO_MEMORY;
+    if (transport->common_memory || (*sent_from && (*sent_from)->base == output->area &&
+                                     (*sent_from)->size == output->usable))
+        return RFAAS_OK;
     if (*sent_from)
         transport->memory_free(rfaas_worker.device, *sent_from);
     *sent_from = NULL;
-    return transport->memory_register(rfaas_worker.device, output->area, output->usable,
-                                      sent_from) == RFAAS_OK
-               ? place
-               : NULL;
+    status = transport->memory_register(rfaas_worker.device, output->area,
+                                        output->usable, sent_from);
+    return status == RFAAS_OK ? RFAAS_OK : RFAAS_ERR_NO_MEMORY;
 }
 
 /* Calls the function; its answer, or why there is none. */
@@ -241,6 +203,7 @@ static int run(const struct rfaas_loaded_function *f, struct rfaas_call *call,
     return status >= 0 && status <= INT16_MAX ? status : RFAAS_ERR_FUNCTION;
 }
 
+/* RFAAS_ERR_IO: the connection has failed, and the function hasn't begun. */
 static int execute(unsigned char *slot, size_t length,
                    const struct rfaas_invocation_header *header,
                    struct rfaas_call *call)
@@ -256,9 +219,9 @@ static int execute(unsigned char *slot, size_t length,
     int status = input_find(slot, length, header->function, call);
     if (status != RFAAS_OK)
         return status;
-    call->out = output_place(header->out_capacity);
-    if (!call->out)
-        return RFAAS_ERR_NO_MEMORY;
+    status = output_place(header->out_capacity, &call->out);
+    if (status != RFAAS_OK)
+        return status;
     return run(&f, call, header->function & RFAAS_INPUT_BY_REFERENCE);
 }
 
@@ -266,8 +229,12 @@ static void handle(const struct rfaas_completion *c)
 {
     unsigned number = rfaas_tag_slot(c->immediate);
     struct rfaas_invocation_header header;
-    if (c->status != RFAAS_OK || number >= rfaas_worker.slot_count ||
-        c->length < sizeof header ||
+    if (c->status != RFAAS_OK) {
+        rfaas_warn("worker %d: %s", rfaas_worker.index, rfaas_last_error());
+        rfaas_worker.cut_off = true;
+        return;
+    }
+    if (number >= rfaas_worker.slot_count || c->length < sizeof header ||
         c->length > rfaas_worker.slot_size - RFAAS_SLOT_LEAD) {
         rfaas_error("worker %d: malformed invocation", rfaas_worker.index);
         exit(1);
@@ -280,12 +247,19 @@ static void handle(const struct rfaas_completion *c)
         .workers = rfaas_worker.workers,
         .out_capacity = header.out_capacity,
     };
+    struct rfaas_worker_page *page = rfaas_worker.page;
+    unsigned use = rfaas_tag_use(c->immediate);
     rfaas_worker.tag = c->immediate;
-    atomic_store_explicit(&rfaas_worker.page->executing, c->immediate + 1,
+    atomic_store_explicit(&page->begun[number], (uint16_t)(use + 1),
                           memory_order_relaxed);
+    atomic_store_explicit(&page->executing, c->immediate + 1, memory_order_relaxed);
     int status = execute(slot, c->length, &header, &call);
-    answer(c->immediate, status, call.out, status >= 0 ? call.out_size : 0, &header);
-    atomic_store_explicit(&rfaas_worker.page->executing, 0, memory_order_relaxed);
+    if (status != RFAAS_ERR_IO)
+        rfaas_answer_send(c->immediate, status, call.out,
+                          status >= 0 ? call.out_size : 0, &header);
+    else
+        atomic_store_explicit(&page->begun[number], 0, memory_order_relaxed);
+    atomic_store_explicit(&page->executing, 0, memory_order_relaxed);
 }
 
 /* ---- the loop -------------------------------------------------------------------- */
@@ -296,6 +270,14 @@ static void add_ticks(_Atomic uint64_t *counter, uint64_t ticks)
     atomic_store_explicit(counter,
                           atomic_load_explicit(counter, memory_order_relaxed) + ticks,
                           memory_order_relaxed);
+}
+
+/* Between invocations: here the connection may be replaced. */
+static void control_look(void)
+{
+    rfaas_worker_control(0);
+    if (rfaas_worker.cut_off)
+        rfaas_worker_reconnect();
 }
 
 /* Sleeps until an invocation or a control message comes. */
@@ -313,7 +295,7 @@ static void sleep_until_woken(void)
         continue;
     rfaas_worker.transport->disarm(rfaas_worker.device);
     if (fds[1].revents)
-        rfaas_worker_control(0);
+        control_look();
 }
 
 /* Waits for the next invocation: spins for hot_timeout, then sleeps. `idle` is when
@@ -344,7 +326,7 @@ static uint64_t await(struct rfaas_completion *c, uint64_t idle)
         /* Where cores are shared, whoever will send the next one must get its turn. */
         sched_yield();
         if (spins % (8 * SPINS_PER_LOOK) == 0)
-            rfaas_worker_control(0);
+            control_look();
     }
 }
 
@@ -357,8 +339,8 @@ static void loop(void)
         handle(&completion);
         now = rfaas_ticks();
         add_ticks(&rfaas_worker.page->execute_ticks, now - start);
-        if (n % BUSY_LOOK == 0)
-            rfaas_worker_control(0);
+        if (n % BUSY_LOOK == 0 || rfaas_worker.cut_off)
+            control_look();
     }
 }
 

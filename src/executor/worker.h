@@ -3,6 +3,7 @@
 #ifndef RFAAS_EXECUTOR_WORKER_H
 #define RFAAS_EXECUTOR_WORKER_H
 
+#include "control/invocation.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
@@ -19,6 +20,9 @@ struct rfaas_worker_page {
     _Atomic uint32_t executing; /* tag of the invocation that runs, plus 1; 0: none */
     _Atomic uint64_t execute_ticks; /* rfaas_ticks; in functions */
     _Atomic uint64_t hot_ticks;     /* polling for the next invocation */
+    /* Of each slot: which of its uses began last, plus 1; 0: none. Its answer may not
+     * have reached the client, which only the client knows. */
+    _Atomic uint16_t begun[RFAAS_SLOTS_MAX];
 };
 
 /* Runs until the executor's end of the control socket is closed. Returns the exit

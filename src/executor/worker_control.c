@@ -61,7 +61,11 @@ static int set_up(const Rfaas__WorkerSetup *setup)
     if (status == RFAAS_OK)
         status = rfaas_worker.transport->endpoint_open(rfaas_worker.device, &options,
                                                        &rfaas_worker.client);
-    return status;
+    if (status != RFAAS_OK || rfaas_worker.transport->common_memory)
+        return status;
+    rfaas_worker.kept = calloc(rfaas_worker.slot_count, sizeof *rfaas_worker.kept);
+    return rfaas_worker.kept ? RFAAS_OK
+                             : rfaas_fail(RFAAS_ERR_NO_MEMORY, "worker: out of memory");
 }
 
 /* A descriptor for others that is readable when this process has ended: one of the
@@ -117,16 +121,64 @@ static int say_ready(void)
 static int connect_client(const Rfaas__WorkerConnect *body,
                           struct rfaas_received *received)
 {
-    if (!rfaas_worker.device || rfaas_worker.connected)
+    if (body->connection < rfaas_worker.connection)
+        return RFAAS_OK; /* that one has failed meanwhile */
+    if (!rfaas_worker.device || rfaas_worker.connected ||
+        body->connection > rfaas_worker.connection ||
+        body->n_outstanding > (rfaas_worker.kept ? rfaas_worker.slot_count : 0))
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "worker: connected out of turn");
     struct rfaas_blob blob;
     blob_take(&blob, body->endpoint, received);
     int status = rfaas_worker.transport->endpoint_connect(rfaas_worker.client, &blob);
+    if (status != RFAAS_OK)
+        return status;
+    rfaas_worker.connected = true;
+    for (size_t i = 0; i < body->n_outstanding; i++)
+        rfaas_answer_again(body->outstanding[i]);
+    /* Should it have failed already, a completion says so. */
+    status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
+                                           rfaas_answer(0, RFAAS_ANSWER_CONNECTED));
+    return status == RFAAS_ERR_IO ? RFAAS_OK : status;
+}
+
+/* Not at once: an invocation may be at the endpoint. */
+static void cut_off(const Rfaas__WorkerCutOff *body)
+{
+    if (body->connection == rfaas_worker.connection && rfaas_worker.connected)
+        rfaas_worker.cut_off = true;
+}
+
+static int say_moved(void)
+{
+    struct rfaas_blob endpoint;
+    rfaas_worker.transport->endpoint_export(rfaas_worker.client, &endpoint);
+    Rfaas__WorkerMoved moved = RFAAS__WORKER_MOVED__INIT;
+    moved.lease = rfaas_worker.lease;
+    moved.worker = (uint32_t)rfaas_worker.index;
+    moved.pid = (uint32_t)getpid();
+    moved.connection = rfaas_worker.connection;
+    moved.endpoint = (ProtobufCBinaryData){endpoint.size, endpoint.bytes};
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKER_MOVED;
+    message.worker_moved = &moved;
+    return rfaas_stream_send(rfaas_worker.control, &message, NULL, 0, -1);
+}
+
+void rfaas_worker_reconnect(void)
+{
+    rfaas_worker.cut_off = false;
+    rfaas_worker.connected = false;
+    rfaas_worker.connection++;
+    int status = rfaas_worker.transport->endpoint_reset(rfaas_worker.client);
     if (status == RFAAS_OK)
-        status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
-                                               rfaas_answer(0, RFAAS_ANSWER_CONNECTED));
-    rfaas_worker.connected = status == RFAAS_OK;
-    return status;
+        status = say_moved();
+    if (status != RFAAS_OK) {
+        rfaas_error("worker %d: no other connection: %s", rfaas_worker.index,
+                    rfaas_last_error());
+        exit(1);
+    }
+    while (!rfaas_worker.connected)
+        rfaas_worker_control(1000);
 }
 
 static int add_memory(const Rfaas__MemoryAdd *body, struct rfaas_received *received)
@@ -190,6 +242,9 @@ static int control_handle(struct rfaas_received *received)
         return say_ready();
     case RFAAS__MESSAGE__BODY_WORKER_CONNECT:
         return connect_client(m->worker_connect, received);
+    case RFAAS__MESSAGE__BODY_WORKER_CUT_OFF:
+        cut_off(m->worker_cut_off);
+        return RFAAS_OK;
     case RFAAS__MESSAGE__BODY_MEMORY_ADD:
         return add_memory(m->memory_add, received);
     case RFAAS__MESSAGE__BODY_MEMORY_REMOVE:

@@ -18,7 +18,11 @@
 
 extern char **environ;
 
-enum { START_SECONDS = 10 };
+enum {
+    /* For what a library does when it is loaded, or for the function that runs when the
+     * worker's connection fails: either may take for ever. */
+    LIMIT_SECONDS = 10,
+};
 
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg);
@@ -181,30 +185,30 @@ static void send_setup(struct hosted_worker *worker)
     rfaas_connection_send(worker->connection, &message, NULL, 0);
 }
 
-static void on_start_limit(evutil_socket_t fd, short what, void *arg)
+static void on_limit(evutil_socket_t fd, short what, void *arg)
 {
     struct hosted_worker *worker = arg;
     (void)fd;
     (void)what;
     rfaas_warn("%s: not ready within %d s: ended",
-               rfaas_connection_name(worker->connection), START_SECONDS);
+               rfaas_connection_name(worker->connection), LIMIT_SECONDS);
     rfaas_worker_kill(worker);
 }
 
-/* What a library does when it is loaded may take for ever. */
-static void limit_start(struct rfaas_executor *executor, struct hosted_worker *worker)
+static void limit_end(struct hosted_worker *worker)
 {
-    struct timeval limit = {.tv_sec = START_SECONDS};
-    worker->start_limit = evtimer_new(executor->base, on_start_limit, worker);
-    if (worker->start_limit)
-        evtimer_add(worker->start_limit, &limit);
+    if (worker->limit)
+        event_free(worker->limit);
+    worker->limit = NULL;
 }
 
-static void start_is_over(struct hosted_worker *worker)
+void rfaas_worker_limit(struct rfaas_executor *executor, struct hosted_worker *worker)
 {
-    if (worker->start_limit)
-        event_free(worker->start_limit);
-    worker->start_limit = NULL;
+    struct timeval limit = {.tv_sec = LIMIT_SECONDS};
+    limit_end(worker);
+    worker->limit = evtimer_new(executor->base, on_limit, worker);
+    if (worker->limit)
+        evtimer_add(worker->limit, &limit);
 }
 
 static int connection_create(struct rfaas_executor *executor,
@@ -253,10 +257,11 @@ int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *wo
         rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting a worker: %m");
         goto fail_map;
     }
+    worker->moves = 0;
     HASH_ADD(hh, executor->processes, pid, sizeof worker->pid, worker);
     worker->lease->running++;
     if (connection_create(executor, worker, sockets[0]) == RFAAS_OK) {
-        limit_start(executor, worker);
+        rfaas_worker_limit(executor, worker);
         send_setup(worker);
     } else {
         rfaas_worker_kill(worker);
@@ -284,9 +289,15 @@ static void on_message(struct rfaas_connection *connection,
     switch (m->body_case) {
     case RFAAS__MESSAGE__BODY_WORKER_READY:
         worker->failed_starts = 0;
-        start_is_over(worker);
+        limit_end(worker);
         m->worker_ready->lease = worker->lease->id;
         m->worker_ready->worker = worker->lease->terms.first_worker + worker->number;
+        break;
+    case RFAAS__MESSAGE__BODY_WORKER_MOVED:
+        limit_end(worker);
+        worker->moves = m->worker_moved->connection;
+        m->worker_moved->lease = worker->lease->id;
+        m->worker_moved->worker = worker->lease->terms.first_worker + worker->number;
         break;
     case RFAAS__MESSAGE__BODY_FUNCTION_BROKEN:
         rfaas_warn("%s: %s", rfaas_connection_name(connection),
@@ -313,11 +324,22 @@ static void on_closed(struct rfaas_connection *connection, int status, void *arg
 
 void rfaas_worker_kill(struct hosted_worker *worker)
 {
-    start_is_over(worker);
+    limit_end(worker);
     if (worker->pid > 0) /* before it sees its connection end, and ends by itself */
         kill(-worker->pid, SIGKILL);
     rfaas_connection_free(worker->connection);
     worker->connection = NULL;
+}
+
+static void end_read(const struct hosted_worker *worker, struct worker_end *end)
+{
+    const struct rfaas_worker_page *page = worker->page;
+    end->executing = atomic_load_explicit(&page->executing, memory_order_relaxed);
+    for (unsigned slot = 0; slot < RFAAS_SLOTS_MAX; slot++) {
+        unsigned begun = atomic_load_explicit(&page->begun[slot], memory_order_relaxed);
+        if (begun > 0)
+            end->begun[end->begun_count++] = rfaas_tag(slot, begun - 1);
+    }
 }
 
 void rfaas_workers_reap(struct rfaas_executor *executor)
@@ -340,16 +362,16 @@ void rfaas_workers_reap(struct rfaas_executor *executor)
             continue;
         HASH_DEL(executor->processes, worker);
         close(worker->leash);
-        start_is_over(worker);
+        limit_end(worker);
         rfaas_connection_free(worker->connection);
         worker->connection = NULL;
-        uint32_t executing =
-            atomic_load_explicit(&worker->page->executing, memory_order_relaxed);
+        struct worker_end end = {.pid = worker->pid, .wait_status = wait_status};
+        end_read(worker, &end);
         rfaas_hosted_usage_add(worker);
         munmap(worker->page, sizeof *worker->page);
         worker->page = NULL;
         cores_return(executor, worker);
         worker->lease->running--;
-        rfaas_hosted_reaped(executor, worker, wait_status, executing);
+        rfaas_hosted_reaped(executor, worker, &end);
     }
 }

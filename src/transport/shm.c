@@ -220,6 +220,13 @@ static int shm_endpoint_connect(struct rfaas_endpoint *endpoint,
     return RFAAS_OK;
 }
 
+/* Memory doesn't fail. */
+static int shm_endpoint_reset(struct rfaas_endpoint *endpoint)
+{
+    (void)endpoint;
+    return RFAAS_ERR_UNSUPPORTED;
+}
+
 static void shm_endpoint_close(struct rfaas_endpoint *endpoint)
 {
     struct shm_endpoint *ep = (struct shm_endpoint *)endpoint;
@@ -437,6 +444,7 @@ const struct rfaas_transport rfaas_transport_shm = {
     .endpoint_open = shm_endpoint_open,
     .endpoint_export = shm_endpoint_export,
     .endpoint_connect = shm_endpoint_connect,
+    .endpoint_reset = shm_endpoint_reset,
     .endpoint_close = shm_endpoint_close,
     .memory_import = shm_memory_import,
     .memory_forget = shm_memory_forget,

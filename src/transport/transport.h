@@ -121,6 +121,11 @@ struct rfaas_transport {
                             struct rfaas_blob *blob);
     int (*endpoint_connect)(struct rfaas_endpoint *endpoint,
                             const struct rfaas_blob *peer);
+    /* Cuts it off from its peer, of which nothing more comes, and makes it as it was
+     * when opened: with another address, to be connected to another of the peer's. What
+     * was imported stays. After an error it can only be closed; RFAAS_ERR_UNSUPPORTED
+     * where the way between two that live can't fail. */
+    int (*endpoint_reset)(struct rfaas_endpoint *endpoint);
     void (*endpoint_close)(struct rfaas_endpoint *endpoint);
 
     /* A memory of the peer becomes a target for write, read, map under its key. */
@@ -132,7 +137,7 @@ struct rfaas_transport {
      * then completes there. Parts in a memory of the device have to stay as they are
      * until the peer has answered or `flush` has returned; others may be reused at
      * once. RFAAS_ERR_ARGUMENT: no such place at the peer (nothing was written);
-     * RFAAS_ERR_IO: the way to it is broken. */
+     * RFAAS_ERR_IO: the way to it is broken, which a completion tells, too. */
     int (*write)(struct rfaas_endpoint *endpoint, const struct iovec *parts, int count,
                  uint64_t address, uint32_t key, uint32_t immediate);
 

@@ -23,14 +23,11 @@ enum { POLLS_PER_YIELD = 64 };
 static bool endpoint_failed(struct verbs_endpoint *ep, const struct ibv_wc *wc,
                             struct rfaas_completion *c)
 {
-    bool news = !ep->broken;
     ep->broken = true;
     /* The rest is flushed: nothing is on the way. */
     ep->sends_done = ep->sends;
     ep->ring_done = ep->ring_end;
     ep->holds = false;
-    if (!news)
-        return false;
     bool peers_fault = wc->status == IBV_WC_REM_ACCESS_ERR ||
                        wc->status == IBV_WC_REM_INV_REQ_ERR ||
                        wc->status == IBV_WC_REM_OP_ERR;
@@ -53,7 +50,7 @@ static bool receive_completed(struct verbs_endpoint *ep, const struct ibv_wc *wc
     if (++ep->taken == ep->depth) {
         const struct ibv_wc full = {.status = IBV_WC_GENERAL_ERR};
         ep->taken = 0;
-        if (!ep->broken && verbs_receive_post(ep, ep->depth) != RFAAS_OK)
+        if (verbs_receive_post(ep, ep->depth) != RFAAS_OK)
             return endpoint_failed(ep, &full, c);
     }
     *c = (struct rfaas_completion){
@@ -73,8 +70,8 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
     struct verbs_endpoint *ep = d->recent;
     if (!ep || ep->number != number)
         HASH_FIND(hh, d->endpoints, &number, sizeof number, ep);
-    if (!ep)
-        return false; /* closed meanwhile */
+    if (!ep || ep->broken)
+        return false; /* the queue pair isn't there any more, or has failed */
     d->recent = ep;
     if (wc->status != IBV_WC_SUCCESS)
         return endpoint_failed(ep, wc, c);
@@ -84,8 +81,7 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
         const struct ibv_wc foul = {.status = IBV_WC_REM_INV_REQ_ERR};
         return endpoint_failed(ep, &foul, c);
     }
-    if (!ep->broken)
-        sends_completed(ep, (uint32_t)wc->wr_id);
+    sends_completed(ep, (uint32_t)wc->wr_id);
     return false;
 }
 
@@ -184,6 +180,20 @@ static unsigned char *ring_take(struct verbs_endpoint *ep, size_t size)
     return (unsigned char *)ep->ring->super.base + start % room;
 }
 
+/* The device won't tell: behind all that it has told, a completion of our own does. */
+static int not_posted(struct verbs_endpoint *ep, int error)
+{
+    const struct ibv_wc failure = {.status = IBV_WC_GENERAL_ERR};
+    struct verbs_device *d = ep->device;
+    int status = verbs_queue_save(d);
+    if (status < 0)
+        return status;
+    if (!ep->broken) /* the last of its polls took nothing, so there is room */
+        endpoint_failed(ep, &failure,
+                        &d->waiting[d->waiting_first + d->waiting_count++]);
+    return rfaas_fail(RFAAS_ERR_IO, "verbs: posting a send: %s", strerror(error));
+}
+
 static int post(struct verbs_endpoint *ep, struct ibv_send_wr *request, bool held)
 {
     struct ibv_send_wr *bad;
@@ -200,7 +210,7 @@ static int post(struct verbs_endpoint *ep, struct ibv_send_wr *request, bool hel
     request->wr_id = (uint64_t)ep->number << 32 | ep->sends;
     int error = ibv_post_send(ep->pair, request, &bad);
     if (error)
-        return rfaas_fail(RFAAS_ERR_IO, "verbs: posting a send: %s", strerror(error));
+        return not_posted(ep, error);
     ep->ring_marks[ep->sends & ep->marks_mask] = ep->ring_end;
     ep->sends++;
     if (tells) {
@@ -375,6 +385,8 @@ static int send_marker(struct verbs_endpoint *ep)
 static int verbs_flush(struct rfaas_endpoint *endpoint, bool delivered)
 {
     struct verbs_endpoint *ep = (struct verbs_endpoint *)endpoint;
+    if (delivered && ep->broken)
+        return rfaas_fail(RFAAS_ERR_IO, "verbs: the queue pair has failed");
     if (delivered)
         return ep->sends == ep->sends_done ? RFAAS_OK : send_marker(ep);
     if (!ep->holds)
@@ -447,6 +459,7 @@ const struct rfaas_transport rfaas_transport_verbs = {
     .endpoint_open = verbs_endpoint_open,
     .endpoint_export = verbs_endpoint_export,
     .endpoint_connect = verbs_endpoint_connect,
+    .endpoint_reset = verbs_endpoint_reset,
     .endpoint_close = verbs_endpoint_close,
     .memory_import = verbs_memory_import,
     .memory_forget = verbs_memory_forget,

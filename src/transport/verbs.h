@@ -60,7 +60,9 @@ struct verbs_target {
 struct verbs_endpoint {
     struct rfaas_endpoint super;
     struct verbs_device *device;
-    uint32_t number; /* in work requests: late completions of a closed one find none */
+    /* Of the queue pair, in work requests: what comes late of one that was destroyed finds
+     * no endpoint. */
+    uint32_t number;
     struct ibv_qp *pair;
     uint32_t inline_max;
     uint32_t sequence; /* of our first packet */
@@ -135,6 +137,7 @@ void verbs_endpoint_export(const struct rfaas_endpoint *endpoint,
                            struct rfaas_blob *blob);
 int verbs_endpoint_connect(struct rfaas_endpoint *endpoint,
                            const struct rfaas_blob *peer);
+int verbs_endpoint_reset(struct rfaas_endpoint *endpoint);
 void verbs_endpoint_close(struct rfaas_endpoint *endpoint);
 int verbs_memory_import(struct rfaas_endpoint *endpoint, const struct rfaas_blob *peer,
                         uint32_t *key);

@@ -60,9 +60,19 @@ static struct ibv_qp *pair_ask(struct verbs_device *d,
     }
 }
 
+static void number_take(struct verbs_endpoint *ep)
+{
+    ep->number = ++ep->device->next_number;
+    HASH_ADD(hh, ep->device->endpoints, number, sizeof ep->number, ep);
+}
+
 static int pair_create(struct verbs_endpoint *ep)
 {
     struct verbs_device *d = ep->device;
+    int status = rfaas_random(&ep->sequence, sizeof ep->sequence);
+    if (status != RFAAS_OK)
+        return status;
+    ep->sequence %= NUMBER_MAX;
     struct ibv_qp_init_attr attributes = {
         .send_cq = d->queue,
         .recv_cq = d->queue,
@@ -108,8 +118,7 @@ int verbs_endpoint_open(struct rfaas_device *device,
     ep->device = d;
     ep->depth = options->depth;
     ep->send_room = options->depth + SPARE_SENDS;
-    ep->number = ++d->next_number;
-    HASH_ADD(hh, d->endpoints, number, sizeof ep->number, ep);
+    number_take(ep);
     int status = verbs_queue_reserve(d, ep->send_room + 2 * ep->depth);
     if (status != RFAAS_OK) {
         ep->depth = ep->send_room = 0; /* nothing was reserved */
@@ -123,10 +132,7 @@ int verbs_endpoint_open(struct rfaas_device *device,
     if (status != RFAAS_OK)
         goto fail;
     ep->ring = (struct verbs_memory *)ring;
-    status = rfaas_random(&ep->sequence, sizeof ep->sequence);
-    ep->sequence %= NUMBER_MAX;
-    if (status == RFAAS_OK)
-        status = pair_create(ep);
+    status = pair_create(ep);
     if (status != RFAAS_OK)
         goto fail;
     *endpoint = &ep->super;
@@ -134,6 +140,39 @@ int verbs_endpoint_open(struct rfaas_device *device,
 fail:
     verbs_endpoint_close(&ep->super);
     return status;
+}
+
+/* With it goes all that has come from the peer and wasn't polled. From here on the peer
+ * can't write to this process. */
+static void pair_destroy(struct verbs_endpoint *ep)
+{
+    struct verbs_device *d = ep->device;
+    if (ep->pair)
+        ibv_destroy_qp(ep->pair);
+    ep->pair = NULL;
+    struct rfaas_completion *waiting = d->waiting + d->waiting_first;
+    size_t kept = 0;
+    for (size_t i = 0; i < d->waiting_count; i++)
+        if (waiting[i].endpoint != &ep->super)
+            waiting[kept++] = waiting[i];
+    d->waiting_count = kept;
+    HASH_DEL(d->endpoints, ep);
+    if (d->recent == ep)
+        d->recent = NULL;
+    /* What is in the queue of it would take the room of others. */
+    verbs_queue_save(d);
+}
+
+int verbs_endpoint_reset(struct rfaas_endpoint *endpoint)
+{
+    struct verbs_endpoint *ep = (struct verbs_endpoint *)endpoint;
+    pair_destroy(ep);
+    ep->connected = ep->broken = ep->holds = false;
+    ep->taken = 0;
+    ep->sends = ep->sends_done = ep->told = ep->held = 0;
+    ep->ring_end = ep->ring_done = ep->ring_told = 0;
+    number_take(ep);
+    return pair_create(ep);
 }
 
 void verbs_endpoint_close(struct rfaas_endpoint *endpoint)
@@ -145,25 +184,12 @@ void verbs_endpoint_close(struct rfaas_endpoint *endpoint)
         HASH_DEL(ep->targets, target);
         free(target);
     }
-    /* From here on the peer can't write to this process. */
-    if (ep->pair)
-        ibv_destroy_qp(ep->pair);
+    pair_destroy(ep);
     if (ep->ring)
         verbs_memory_free(&d->super, &ep->ring->super);
     d->queue_used -= ep->send_room + 2 * ep->depth;
-    struct rfaas_completion *waiting = d->waiting + d->waiting_first;
-    size_t kept = 0;
-    for (size_t i = 0; i < d->waiting_count; i++)
-        if (waiting[i].endpoint != endpoint)
-            waiting[kept++] = waiting[i];
-    d->waiting_count = kept;
-    HASH_DEL(d->endpoints, ep);
-    if (d->recent == ep)
-        d->recent = NULL;
     free(ep->ring_marks);
     free(ep);
-    /* What is in the queue of it would take the room of others. */
-    verbs_queue_save(d);
 }
 
 /* ---- connecting ------------------------------------------------------------------ */

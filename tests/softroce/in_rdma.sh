@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# in_rdma.sh: what tests/softroce/test_rdma.sh runs in its guest, in the build tree, with
-# verbs between ranks and workers. One after the other: what polls would slow others down
-# more than they'd gain. Of a program that passes the count is printed; of another,
-# everything. Whatever fails makes the status 1.
+# in_rdma.sh faults|sessions: what tests/softroce/test_rdma.sh runs in its guest, in the
+# build tree, with verbs between ranks and workers. One after the other: what polls would
+# slow others down more than they'd gain. Of a program that passes the count is printed; of
+# another, everything. Whatever fails makes the status 1.
 set -u
 here=$(realpath "$(dirname "$0")")
 export RFAAS_TRANSPORT=verbs RFAAS_TEST_SLOWNESS=5
@@ -61,18 +61,43 @@ example() # NAME
     [ ! -x "mpi_examples/$1" ] || run "$1" "$here/../run-mpi.sh" 2 "mpi_examples/$1"
 }
 
-unit verbs
-unit transport
-unit transport_bounds
-unit transport_peers
-unit transport_sleep
-unit session_verbs
-unit session_faults
-unit session_killed
 # Ranks poll enough for two cores: their workers sleep at once, which halves the time.
-export RFAAS_HOT_TIMEOUT_US=0
-[ ! -x parsec_blackscholes/blackscholes ] || run blackscholes black_scholes
-example 01_hello
-mpi calls
-mpi losses
+workers_sleep()
+{
+    export RFAAS_HOT_TIMEOUT_US=0
+}
+
+faults()
+{
+    unit verbs
+    unit transport
+    unit transport_bounds
+    unit transport_peers
+    unit transport_sleep
+    unit session_verbs
+    unit session_faults
+    unit session_killed
+    workers_sleep
+    [ ! -x parsec_blackscholes/blackscholes ] || run blackscholes black_scholes
+    example 01_hello
+    mpi calls
+    mpi losses
+}
+
+sessions()
+{
+    unit session_starting
+    unit session_stopped
+    unit session_libraries
+    unit session_leases
+    workers_sleep
+    example 04_errors
+    mpi requests
+}
+
+case $1 in
+faults) faults ;;
+sessions) sessions ;;
+*) exit 2 ;;
+esac
 exit $failed

@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# The library on RDMA, in a guest: tests of transports, sessions and MPI programs, and
-# Black-Scholes. See in_rdma.sh. On an idle machine it takes about four minutes.
+# test_rdma.sh [PART]: the library on RDMA, in a guest: tests of transports, of faults and
+# MPI programs, and Black-Scholes; or another part of in_rdma.sh. On an idle machine it
+# takes about four minutes.
 # time-limit: 480
 set -u
+part=${1-faults}
 here=$(realpath "$(dirname "$0")")
 
 skip()
@@ -15,4 +17,4 @@ skip()
 ldd rfaas-executor .libs/rfaas-executor 2>/dev/null | grep -q libibverbs ||
     skip "built without verbs"
 "$here/guest" prepare || exit
-exec "$here/guest" run --memory 2048 --timeout 420 "$here/in_rdma.sh"
+exec "$here/guest" run --memory 2048 --timeout 420 "$here/in_rdma.sh" "$part"

@@ -1,0 +1,104 @@
+/* What becomes of invocations whose worker is gone, or the connection to it: each runs once
+ * at most. */
+#include "client/client.h"
+
+#include <stdio.h>
+#include <utlist.h>
+
+/* Back into its queue, by its order. */
+static void request_requeue(rfaas_request *request, struct client_worker *worker)
+{
+    rfaas_request **queue =
+        request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
+    rfaas_request *later;
+    atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
+    request->received = 0;
+    DL_FOREACH(*queue, later)
+        if (later->order > request->order)
+            break;
+    if (later)
+        DL_PREPEND_ELEM(*queue, later, request);
+    else
+        DL_APPEND(*queue, request);
+}
+
+/* ---- the connection -------------------------------------------------------------- */
+
+unsigned invoke_outstanding(struct client_worker *worker, uint32_t *tags)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < (unsigned)worker->lease->config.slots; i++)
+        if (worker->slots[i].request) {
+            worker->slots[i].request->received = 0;
+            tags[count++] = rfaas_tag(i, worker->slots[i].uses);
+        }
+    return count;
+}
+
+void invoke_given_back(struct client_worker *worker, unsigned number)
+{
+    if (worker->connected)
+        worker_broken(worker, "gives back what it has taken");
+    /* At the end of the lease it ends with its worker. */
+    else if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) >= 0)
+        request_requeue(invoke_slot_free(worker, number), worker);
+}
+
+/* ---- the worker ------------------------------------------------------------------ */
+
+static bool is_lease_end(int status)
+{
+    return status == RFAAS_ERR_LEASE_EXPIRED || status == RFAAS_ERR_LEASE_RELEASED ||
+           status == RFAAS_ERR_LEASE_REVOKED;
+}
+
+/* What became of an invocation whose worker is gone: running, if nobody knows better. */
+enum fate { FATE_RUNNING, FATE_ANSWERED, FATE_NOT_BEGUN };
+
+static enum fate fate_of(uint32_t tag, const struct control_event *event)
+{
+    if (!event || !event->replaced || event->executing == tag + 1)
+        return FATE_RUNNING;
+    return event->begun[rfaas_tag_slot(tag)] == rfaas_tag_use(tag) + 1 ? FATE_ANSWERED
+                                                                       : FATE_NOT_BEGUN;
+}
+
+/* Of what the worker had taken, one invocation was running; some may have ended, if
+ * their answers didn't come through; the rest lay in slots that it never looked at, and
+ * runs on the next, if there is one. If not, nobody knows which one was running, and none
+ * is tried again. */
+void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
+                        const struct control_event *event)
+{
+    rfaas_lease *lease = worker->lease;
+    char sentence[CONTROL_TEXT_MAX + 160];
+    for (unsigned i = 0; i < (unsigned)lease->config.slots; i++) {
+        if (!worker->slots[i].request)
+            continue;
+        rfaas_request *request = invoke_slot_free(worker, i);
+        enum fate fate = fate_of(rfaas_tag(i, worker->slots[i].uses), event);
+        if (fate == FATE_NOT_BEGUN) {
+            request_requeue(request, worker);
+            continue;
+        }
+        bool answered = fate == FATE_ANSWERED;
+        snprintf(sentence, sizeof sentence, "function '%s': %s%s%s",
+                 request->function->name, text, answered ? "; the answer is lost" : "",
+                 worker->cut_off ? "; its connection had failed" : "");
+        request_end(request, answered ? RFAAS_ERR_WORKER_LOST : status, worker->number,
+                    sentence);
+    }
+    worker->cut_off = false;
+    if (worker->state == WORKER_GONE) {
+        /* The news of the lease's end may come a little later than this. */
+        int why = is_lease_end(status) ? status : RFAAS_ERR_WORKER_LOST;
+        rfaas_request *request;
+        while ((request = worker->queue)) {
+            DL_DELETE(worker->queue, request);
+            request_end(request, why, worker->number, text);
+        }
+        if (!lease_has_workers(lease))
+            lease_fail_queued(lease, why, text);
+    }
+    invoke_queued(lease);
+}
