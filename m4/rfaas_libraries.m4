@@ -47,7 +47,7 @@ AC_DEFUN([RFAAS_WITH_VERBS],
     [], [with_verbs=auto])
 AS_CASE([$with_verbs],
     [no], [],
-    [yes|auto], [PKG_CHECK_MODULES([VERBS], [libibverbs], [with_verbs=yes],
+    [yes|auto], [PKG_CHECK_MODULES([VERBS], [libibverbs >= 1.13], [with_verbs=yes],
         [AS_IF([test "$with_verbs" = yes],
             [AC_MSG_ERROR([libibverbs is missing (Debian package libibverbs-dev)])])
         with_verbs=no])],

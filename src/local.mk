@@ -110,6 +110,7 @@ libclient_la_SOURCES = \
 	src/client/control.c \
 	src/client/control.h \
 	src/client/control_thread.h \
+	src/client/device.h \
 	src/client/function.c \
 	src/client/invoke.c \
 	src/client/lease.c \

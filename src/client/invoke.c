@@ -20,18 +20,18 @@ static bool output_place(rfaas_request *request, const struct client_worker *wor
     if (request->out_capacity == 0)
         return true;
     void *place = request->out;
-    header->out_key = arena_key(arena, place, request->out_capacity, worker->device);
-    if (header->out_key == 0) {
+    const struct rfaas_memory *memory =
+        arena_memory(arena, place, request->out_capacity, worker->device);
+    if (!memory) {
         if (!request->out_piece)
             request->out_piece = arena_get(arena, request->out_capacity);
         place = request->out_piece;
-        if (!place)
-            return false;
-        header->out_key =
-            arena_key(arena, place, request->out_capacity, worker->device);
-        if (header->out_key == 0)
-            return false;
+        if (place)
+            memory = arena_memory(arena, place, request->out_capacity, worker->device);
     }
+    if (!memory)
+        return false;
+    header->out_key = memory->key;
     header->out_address = (uintptr_t)place;
     return true;
 }
@@ -48,11 +48,11 @@ static void *input_piece(rfaas_request *request)
 }
 
 /* Where the input is taken from, and whether it goes along with the header; if not, it
- * stays in `place` and the worker gets to it by the key. */
+ * stays in `place` and the worker gets to it by the memory's key. */
 struct input_way {
     const void *place; /* NULL: out of memory */
     bool along;
-    uint32_t key;
+    const struct rfaas_memory *memory; /* NULL: it is copied */
 };
 
 static struct input_way input_way(rfaas_request *request,
@@ -72,13 +72,13 @@ static struct input_way input_way(rfaas_request *request,
      * the nearest place, if the transport copies to there as well as we do. */
     bool fits = size <= lease->slot_size - RFAAS_SLOT_OVERHEAD &&
                 size <= worker->endpoint->message_max - RFAAS_SLOT_OVERHEAD;
-    way.key = arena_key(arena, way.place, size, worker->device);
-    if (way.key == 0 && fits && size <= transport->copy_max)
+    way.memory = arena_memory(arena, way.place, size, worker->device);
+    if (!way.memory && fits && size <= transport->copy_max)
         return way;
-    if (way.key == 0) {
+    if (!way.memory) {
         way.place = input_piece(request);
         if (way.place)
-            way.key = arena_key(arena, way.place, size, worker->device);
+            way.memory = arena_memory(arena, way.place, size, worker->device);
     }
     way.along = fits && !transport->common_memory;
     return way;
@@ -117,7 +117,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     struct rfaas_input_reference reference;
     struct input_way input = input_way(request, worker);
     if (!output_place(request, worker, &header) ||
-        (!input.place && request->in_size > 0) || (!input.along && input.key == 0)) {
+        (!input.place && request->in_size > 0) || (!input.along && !input.memory)) {
         char text[CONTROL_TEXT_MAX];
         snprintf(text, sizeof text,
                  "invocation: out of memory that workers can reach: %s",
@@ -133,7 +133,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
         header.function |= RFAAS_INPUT_BY_REFERENCE;
         reference = (struct rfaas_input_reference){.address = (uintptr_t)input.place,
                                                    .size = request->in_size,
-                                                   .key = input.key};
+                                                   .key = input.memory->key};
         parts[1] = (struct iovec){.iov_base = &reference, .iov_len = sizeof reference};
     }
     unsigned number = worker->free[worker->free_count - 1];
@@ -141,7 +141,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     uint64_t address =
         worker->slots_address + number * lease->slot_size + RFAAS_SLOT_LEAD;
     int status = worker->endpoint->transport->write(
-        worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, address,
+        worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, input.memory, address,
         worker->slots_key, rfaas_tag(number, ++slot->uses));
     if (status != RFAAS_OK && status != RFAAS_ERR_IO) {
         request_end(request, status, worker->number, rfaas_last_error());

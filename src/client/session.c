@@ -171,7 +171,7 @@ static void memory_removed(uint32_t key, int device, void *arg)
         rfaas_error("%s", rfaas_last_error());
 }
 
-static const struct arena_calls arena_calls = {
+static const struct memory_calls memory_calls = {
     .added = memory_added,
     .removed = memory_removed,
 };
@@ -253,7 +253,7 @@ int rfaas_session_open_config(const struct rfaas_config *config,
     session->arena = (struct arena){
         .devices = session->devices,
         .device_count = session->device_count,
-        .calls = &arena_calls,
+        .calls = &memory_calls,
         .arg = session,
     };
     *out = session;

@@ -40,7 +40,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     if (rfaas_worker.running &&
         rfaas_output_guards(&rfaas_worker.output, info->si_addr)) {
         rfaas_worker.transport->write(
-            rfaas_worker.client, NULL, 0, 0, 0,
+            rfaas_worker.client, NULL, 0, NULL, 0, 0,
             rfaas_answer(rfaas_worker.tag, RFAAS_ERR_TRUNCATE));
         rfaas_worker.transport->flush(rfaas_worker.client, true);
         atomic_store_explicit(&rfaas_worker.page->executing, 0, memory_order_relaxed);
@@ -126,9 +126,9 @@ static int output_write(const void *output, size_t size, uint64_t address, uint3
     const struct iovec part = {.iov_base = (void *)(uintptr_t)output, .iov_len = size};
     uint64_t end = 0;
     int status;
-    while ((status = rfaas_worker.transport->write(rfaas_worker.client, &part, size > 0,
-                                                   address, key, immediate)) ==
-           RFAAS_ERR_ARGUMENT) {
+    while ((status = rfaas_worker.transport->write(
+                rfaas_worker.client, &part, size > 0, rfaas_worker.output_memory,
+                address, key, immediate)) == RFAAS_ERR_ARGUMENT) {
         uint64_t now = rfaas_clock_ns();
         if (end == 0)
             end = now + CONTROL_TIMEOUT_MS * 1000000ull;
@@ -154,7 +154,7 @@ static void answer(uint32_t tag, int result, const void *output, size_t size,
                               rfaas_answer(tag, result));
     if (status != RFAAS_OK)
         /* The client gave a place that isn't its own: answer without the output. */
-        rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
+        rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, NULL, 0, 0,
                                       rfaas_answer(tag, RFAAS_ERR_PROTOCOL));
 }
 
@@ -211,7 +211,7 @@ static void *output_place(size_t capacity)
         transport->memory_free(rfaas_worker.device, *sent_from);
     *sent_from = NULL;
     return transport->memory_register(rfaas_worker.device, output->area, output->usable,
-                                      sent_from) == RFAAS_OK
+                                      RFAAS_ACCESS_READ, sent_from) == RFAAS_OK
                ? place
                : NULL;
 }

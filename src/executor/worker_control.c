@@ -123,7 +123,7 @@ static int connect_client(const Rfaas__WorkerConnect *body,
     blob_take(&blob, body->endpoint, received);
     int status = rfaas_worker.transport->endpoint_connect(rfaas_worker.client, &blob);
     if (status == RFAAS_OK)
-        status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
+        status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, NULL, 0, 0,
                                                rfaas_answer(0, RFAAS_ANSWER_CONNECTED));
     rfaas_worker.connected = status == RFAAS_OK;
     return status;
