@@ -105,6 +105,7 @@ libclient_la_LIBADD = $(CRYPTO_LIBS)
 libclient_la_SOURCES = \
 	src/client/arena.c \
 	src/client/arena.h \
+	src/client/buffers.c \
 	src/client/client.h \
 	src/client/commands.c \
 	src/client/control.c \
@@ -117,8 +118,12 @@ libclient_la_SOURCES = \
 	src/client/links.c \
 	src/client/offers.c \
 	src/client/records.c \
+	src/client/registrations.c \
+	src/client/registrations.h \
 	src/client/requests.c \
-	src/client/session.c
+	src/client/session.c \
+	src/client/unmapping.c \
+	src/client/unmapping.h
 
 # ---- control messages: generated in the build tree, and shipped in the tarball ----
 control_messages = \

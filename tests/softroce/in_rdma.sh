@@ -67,6 +67,7 @@ unit transport_bounds
 unit transport_peers
 unit transport_sleep
 unit session_verbs
+unit session_buffers
 unit session_faults
 unit session_killed
 # Ranks poll enough for two cores: their workers sleep at once, which halves the time.
