@@ -187,7 +187,7 @@ RFAAS_API int rfaas_free(rfaas_session *session, void *base);
  * worker        0..workers-1 or RFAAS_ANY_WORKER
  * in, in_size   input; must stay as it is until the request has ended
  * out,          room for the result; its contents are undefined until then, and
- * out_capacity  after a failure
+ * out_capacity  after a failure. Neither may be unmapped or freed before
  * request       must be ended by rfaas_wait, rfaas_waitany or rfaas_test
  * Any number may be outstanding: what finds no free slot waits here, in order.
  * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_LEASE_…, RFAAS_ERR_NO_MEMORY; any other

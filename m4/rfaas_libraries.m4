@@ -47,7 +47,7 @@ AC_DEFUN([RFAAS_WITH_VERBS],
     [], [with_verbs=auto])
 AS_CASE([$with_verbs],
     [no], [],
-    [yes|auto], [PKG_CHECK_MODULES([VERBS], [libibverbs], [with_verbs=yes],
+    [yes|auto], [PKG_CHECK_MODULES([VERBS], [libibverbs >= 1.13], [with_verbs=yes],
         [AS_IF([test "$with_verbs" = yes],
             [AC_MSG_ERROR([libibverbs is missing (Debian package libibverbs-dev)])])
         with_verbs=no])],
@@ -57,3 +57,23 @@ AS_IF([test "$with_verbs" = yes], [have_verbs=1 transports_summary='shm verbs'],
     [have_verbs=0 transports_summary='shm (no verbs: no libibverbs)'])
 AC_SUBST([have_verbs])
 AC_SUBST([with_verbs])])
+
+# --with-ucm=yes|no|auto: UCM's header. The library is loaded at run time, where it is.
+AC_DEFUN([RFAAS_WITH_UCM],
+[AC_ARG_WITH([ucm],
+    [AS_HELP_STRING([--with-ucm=yes|no|auto],
+        [keep buffers registered with RDMA devices, by UCX's UCM @<:@auto@:>@])],
+    [], [with_ucm=auto])
+AS_CASE([$with_ucm],
+    [no], [],
+    [yes|auto], [AC_CHECK_HEADER([ucm/api/ucm.h], [with_ucm=yes],
+        [AS_IF([test "$with_ucm" = yes],
+            [AC_MSG_ERROR([UCM is missing (Debian package libucx-dev)])])
+        with_ucm=no])],
+    [AC_MSG_ERROR([--with-ucm takes yes, no or auto, not '$with_ucm'])])
+AS_IF([test "$with_ucm" = yes],
+    [have_ucm=1 buffers_summary='registered when they are used again (UCM)'],
+    [have_ucm=0 buffers_summary='copied (no UCM)'])
+AS_IF([test "$with_verbs" = no], [buffers_summary='copied (no verbs)'])
+AC_SUBST([have_ucm])
+AC_SUBST([with_ucm])])

@@ -106,11 +106,13 @@ libclient_la_LIBADD = $(CRYPTO_LIBS)
 libclient_la_SOURCES = \
 	src/client/arena.c \
 	src/client/arena.h \
+	src/client/buffers.c \
 	src/client/client.h \
 	src/client/commands.c \
 	src/client/control.c \
 	src/client/control.h \
 	src/client/control_thread.h \
+	src/client/device.h \
 	src/client/function.c \
 	src/client/invoke.c \
 	src/client/lease.c \
@@ -118,8 +120,12 @@ libclient_la_SOURCES = \
 	src/client/lost.c \
 	src/client/offers.c \
 	src/client/records.c \
+	src/client/registrations.c \
+	src/client/registrations.h \
 	src/client/requests.c \
 	src/client/session.c \
+	src/client/unmapping.c \
+	src/client/unmapping.h \
 	src/client/worker.c
 
 # ---- control messages: generated in the build tree, and shipped in the tarball ----

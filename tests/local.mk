@@ -53,6 +53,7 @@ unit_tests = \
 	tests/test_manager \
 	tests/test_manager_abuse \
 	tests/test_manager_program \
+	tests/test_registrations \
 	tests/test_remote_client \
 	tests/test_remote_executor \
 	tests/test_session \
@@ -70,9 +71,11 @@ unit_tests = \
 	tests/test_transport \
 	tests/test_transport_bounds \
 	tests/test_transport_peers \
-	tests/test_transport_sleep
+	tests/test_transport_sleep \
+	tests/test_unmapping
 # They need an RDMA device: tests/softroce/test_rdma.sh runs them.
 verbs_tests = \
+	tests/test_session_buffers \
 	tests/test_session_verbs \
 	tests/test_verbs
 LDADD = tests/libtest.la libclient.la libmanager.la libexecutor.la $(below_client)
@@ -131,10 +134,17 @@ tests_test_transport_peers_SOURCES = tests/test_transport_peers.c $(transport_pa
 tests_test_transport_sleep_SOURCES = tests/test_transport_sleep.c $(transport_pair)
 tests_test_verbs_SOURCES = tests/test_verbs.c tests/verbs_only.h $(transport_pair)
 
+mock_device = \
+	tests/mock_device.c \
+	tests/mock_device.h
+tests_test_registrations_SOURCES = tests/test_registrations.c $(mock_device)
+tests_test_unmapping_SOURCES = tests/test_unmapping.c $(mock_device)
+
 session_pool = \
 	tests/session_pool.c \
 	tests/session_pool.h
 tests_test_session_SOURCES = tests/test_session.c $(session_pool)
+tests_test_session_buffers_SOURCES = tests/test_session_buffers.c tests/verbs_only.h $(session_pool)
 tests_test_session_data_SOURCES = tests/test_session_data.c $(session_pool)
 tests_test_session_faults_SOURCES = tests/test_session_faults.c $(session_pool)
 tests_test_session_killed_SOURCES = tests/test_session_killed.c $(session_pool)

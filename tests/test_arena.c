@@ -33,7 +33,7 @@ static void removed(uint32_t key, int device, void *arg)
 
 static void begin(void)
 {
-    static const struct arena_calls calls = {.added = added, .removed = removed};
+    static const struct memory_calls calls = {.added = added, .removed = removed};
     memset(&user, 0, sizeof user);
     const struct rfaas_device_options any = {.gid_index = -1};
     shm.transport = rfaas_transport_find("shm");
@@ -89,7 +89,7 @@ static void check_piece(void *piece, size_t size)
 {
     CHECK_FATAL(piece != NULL);
     memset(piece, 0x5a, size);
-    CHECK(arena_key(&arena, piece, size, 0) != 0);
+    CHECK(arena_memory(&arena, piece, size, 0) != NULL);
     CHECK(arena_put(&arena, piece));
     CHECK(!arena_put(&arena, piece));
 }

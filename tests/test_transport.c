@@ -58,8 +58,9 @@ static void test_immediates(void)
     pair_open(&pair, 4, 64, ROOM);
     for (size_t i = 0; i < sizeof immediates / sizeof *immediates; i++) {
         /* Without any part: neither address nor key matter. */
-        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, immediates[i]),
-                    RFAAS_OK);
+        CHECK_EQUAL(
+            transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, immediates[i]),
+            RFAAS_OK);
         CHECK_FATAL(receive(pair.b.device, &c));
         CHECK_EQUAL(c.status, RFAAS_OK);
         CHECK_EQUAL(c.immediate, immediates[i]);
@@ -85,8 +86,8 @@ static void check_gathered(size_t total, int count)
         done += length;
     }
     memset(pair.b.memory->base, 0, ROOM);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, parts, count, pair.a.address + 64,
-                                 pair.a.key, 5),
+    CHECK_EQUAL(transport->write(pair.a.endpoint, parts, count, NULL,
+                                 pair.a.address + 64, pair.a.key, 5),
                 RFAAS_OK);
     CHECK_FATAL(receive(pair.b.device, &c));
     CHECK_EQUAL(c.length, total);
@@ -211,7 +212,7 @@ static void test_many_endpoints(void)
     /* Three from each; they are taken in by sixteens at most. */
     for (uint32_t i = 0; i < 3 * MANY; i++)
         CHECK_EQUAL(
-            transport->write(pairs[i % MANY].a.endpoint, NULL, 0, 0, 0, i / MANY),
+            transport->write(pairs[i % MANY].a.endpoint, NULL, 0, NULL, 0, 0, i / MANY),
             RFAAS_OK);
     uint32_t next[MANY] = {0};
     for (int total = 0, n; total < 3 * MANY; total += n) {
@@ -272,9 +273,9 @@ static void test_from_memory(void)
         struct iovec parts[2] = {{header, sizeof header}, {own + i, size}};
         pattern_fill(header, sizeof header, i);
         pattern_fill(own + i, size, i + 1);
-        CHECK_EQUAL(
-            transport->write(pair.a.endpoint, parts, 2, pair.a.address, pair.a.key, i),
-            RFAAS_OK);
+        CHECK_EQUAL(transport->write(pair.a.endpoint, parts, 2, pair.a.memory,
+                                     pair.a.address, pair.a.key, i),
+                    RFAAS_OK);
         memset(header, 0, sizeof header);
         if (i % 2) { /* the other half is free when the peer has it */
             CHECK_EQUAL(transport->flush(pair.a.endpoint, i % 4 == 1), RFAAS_OK);
@@ -304,7 +305,7 @@ static void test_full_depth(void)
                 pattern_fill(bytes[k], total / 4, 4 * i + k);
                 parts[k] = (struct iovec){bytes[k], total / 4};
             }
-            CHECK_EQUAL(transport->write(pair.a.endpoint, parts, 4,
+            CHECK_EQUAL(transport->write(pair.a.endpoint, parts, 4, NULL,
                                          pair.a.address + i * LONGEST, pair.a.key, i),
                         RFAAS_OK);
         }
@@ -330,7 +331,8 @@ static void test_register(void)
     struct rfaas_completion c;
     uint32_t key;
     pair_open(&pair, 4, 64, ROOM);
-    int status = transport->memory_register(pair.b.device, mine, ROOM, &memory);
+    int status = transport->memory_register(pair.b.device, mine, ROOM,
+                                            RFAAS_ACCESS_WRITE, &memory);
     if (transport->common_memory) {
         CHECK_EQUAL(status, RFAAS_ERR_UNSUPPORTED);
         pair_close(&pair);
@@ -341,9 +343,9 @@ static void test_register(void)
     CHECK_EQUAL(transport->memory_import(pair.a.endpoint, &blob, &key), RFAAS_OK);
     struct iovec part = {pair.a.memory->base, 9000};
     pattern_fill(pair.a.memory->base, 9000, 5);
-    CHECK_EQUAL(
-        transport->write(pair.a.endpoint, &part, 1, (uintptr_t)mine + 3, key, 1),
-        RFAAS_OK);
+    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, pair.a.memory,
+                                 (uintptr_t)mine + 3, key, 1),
+                RFAAS_OK);
     CHECK_FATAL(receive(pair.b.device, &c));
     CHECK(pattern_holds(mine + 3, 9000, 5));
     transport->memory_free(pair.b.device, memory);

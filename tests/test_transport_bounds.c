@@ -20,7 +20,7 @@ static unsigned char long_message[ROOM + 4096];
 static void check_refused(uint64_t address, uint32_t key, size_t length)
 {
     struct iovec part = {.iov_base = long_message, .iov_len = length};
-    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, address, key, 1),
+    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, NULL, address, key, 1),
                 RFAAS_ERR_ARGUMENT);
     CHECK(rfaas_last_error()[0] != '\0');
     CHECK(nothing_came(pair.b.device));
@@ -71,7 +71,7 @@ static void test_short_bounds(void)
         pair_open(&pair, 4, 64, ROOM);
         memset(long_message, 0xee, 64);
         struct iovec part = {.iov_base = long_message, .iov_len = wrong[i].length};
-        int status = transport->write(pair.a.endpoint, &part, 1,
+        int status = transport->write(pair.a.endpoint, &part, 1, NULL,
                                       pair.a.address + (uint64_t)wrong[i].offset,
                                       pair.a.key + wrong[i].key, 1);
         if (status == RFAAS_OK) {
@@ -97,7 +97,8 @@ static void check_receiver_refuses(uint64_t address, uint32_t key, size_t length
     struct iovec part = {.iov_base = bytes, .iov_len = length};
     struct rfaas_completion c;
     memset(bytes, 0xee, sizeof bytes);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, address, key, 1), RFAAS_OK);
+    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, NULL, address, key, 1),
+                RFAAS_OK);
     CHECK_FATAL(receive(pair.b.device, &c));
     /* A device refuses by itself, and then only tells that the peer is cut off. */
     CHECK(c.status == RFAAS_ERR_PROTOCOL ||
@@ -112,13 +113,13 @@ static void check_silenced(void)
     struct pair other = {.b = pair.b};
     struct rfaas_endpoint *ends[2];
     struct rfaas_completion c;
-    transport->write(pair.a.endpoint, NULL, 0, 0, 0, 2);
+    transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 2);
     CHECK(nothing_came(pair.b.device));
     CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_IN_PROGRESS); /* and no spinning */
     transport->disarm(pair.b.device);
     CHECK_FATAL(transport->device_open(&any_device, &other.a.device) == RFAAS_OK);
     endpoints_connect(other.a.device, pair.b.device, 4, 64, ends);
-    CHECK_EQUAL(transport->write(ends[0], NULL, 0, 0, 0, 3), RFAAS_OK);
+    CHECK_EQUAL(transport->write(ends[0], NULL, 0, NULL, 0, 0, 3), RFAAS_OK);
     CHECK(receive(pair.b.device, &c) && c.status == RFAAS_OK && c.immediate == 3 &&
           c.endpoint == ends[1]);
     transport->device_close(other.a.device);
@@ -241,13 +242,13 @@ static void test_forget(void)
     CHECK(key != pair.a.key);
     for (int i = 0; i < 2; i++) {
         uint64_t address = (uintptr_t)second->base;
-        CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, address, key, 1),
+        CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, NULL, address, key, 1),
                     RFAAS_OK);
         CHECK((transport->map(pair.a.endpoint, address, 1, key) != NULL) ==
               transport->common_memory);
         transport->memory_forget(pair.a.endpoint, key);
         transport->memory_forget(pair.a.endpoint, key); /* no harm */
-        CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, address, key, 1),
+        CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, NULL, address, key, 1),
                     RFAAS_ERR_ARGUMENT);
         CHECK(transport->map(pair.a.endpoint, address, 1, key) == NULL);
         struct rfaas_completion c;

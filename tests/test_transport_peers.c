@@ -227,7 +227,7 @@ static void test_reopen(void)
         endpoints_connect(pair.a.device, pair.b.device, 1 + (unsigned)i % 9, 64, ends);
         transport->memory_export(pair.b.memory, &blob);
         CHECK_EQUAL(transport->memory_import(ends[0], &blob, &key), RFAAS_OK);
-        CHECK_EQUAL(transport->write(ends[0], NULL, 0, 0, 0, 1), RFAAS_OK);
+        CHECK_EQUAL(transport->write(ends[0], NULL, 0, NULL, 0, 0, 1), RFAAS_OK);
         transport->endpoint_close(ends[i % 2]);
         transport->endpoint_close(ends[1 - i % 2]);
         CHECK(nothing_came(pair.b.device)); /* what was unread goes along */
@@ -295,7 +295,7 @@ static void test_peer_killed(void)
             CHECK_FATAL(receive(pair.a.device, &c));
             CHECK_EQUAL(c.immediate, taken);
             CHECK(pattern_holds(pair.a.memory->base, c.length, taken++));
-            transport->write(pair.a.endpoint, NULL, 0, 0, 0, 0);
+            transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 0);
         }
         peer_kill(&peer);
         CHECK(!peer_end(&peer));

@@ -28,7 +28,8 @@ static void test_arm(void)
     for (int i = 0; i < 3; i++) {
         CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_IN_PROGRESS);
         CHECK(!readable(pair.b.device, 0));
-        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_OK);
+        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 1),
+                    RFAAS_OK);
         CHECK(readable(pair.b.device, 10000));
         transport->disarm(pair.b.device);
         CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_OK); /* poll first */
@@ -37,7 +38,7 @@ static void test_arm(void)
     }
     CHECK_EQUAL(transport->arm(pair.b.device), RFAAS_IN_PROGRESS);
     transport->disarm(pair.b.device);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_OK);
+    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 1), RFAAS_OK);
     CHECK(receive(pair.b.device, &c));
     pair_close(&pair);
 }
@@ -48,11 +49,13 @@ static bool ping_pong(const struct side *side, bool first)
 {
     struct rfaas_completion c;
     for (uint32_t i = 0; i < rounds; i++) {
-        if (first && transport->write(side->endpoint, NULL, 0, 0, 0, i) != RFAAS_OK)
+        if (first &&
+            transport->write(side->endpoint, NULL, 0, NULL, 0, 0, i) != RFAAS_OK)
             return false;
         if (!receive_asleep(side->device, &c) || c.immediate != i)
             return false;
-        if (!first && transport->write(side->endpoint, NULL, 0, 0, 0, i) != RFAAS_OK)
+        if (!first &&
+            transport->write(side->endpoint, NULL, 0, NULL, 0, 0, i) != RFAAS_OK)
             return false;
     }
     return true;
@@ -106,7 +109,7 @@ static bool write_in_races(struct pair *p)
         if (!await_round(&race->begun, i))
             return false;
         dawdle(i % 61);
-        if (transport->write(p->b.endpoint, NULL, 0, 0, 0, i) != RFAAS_OK)
+        if (transport->write(p->b.endpoint, NULL, 0, NULL, 0, 0, i) != RFAAS_OK)
             return false;
         atomic_store(&race->written, i);
     }

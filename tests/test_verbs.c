@@ -15,7 +15,7 @@ static struct pair pair;
 /* After the failure nothing is sent or heard, and a sleeper isn't woken by it. */
 static void check_silent(const struct side *side)
 {
-    CHECK_EQUAL(transport->write(side->endpoint, NULL, 0, 0, 0, 1), RFAAS_ERR_IO);
+    CHECK_EQUAL(transport->write(side->endpoint, NULL, 0, NULL, 0, 0, 1), RFAAS_ERR_IO);
     CHECK_EQUAL(transport->flush(side->endpoint, false), RFAAS_OK);
     CHECK(nothing_came(side->device));
     CHECK_EQUAL(transport->arm(side->device), RFAAS_IN_PROGRESS);
@@ -43,7 +43,8 @@ static void check_others(struct rfaas_endpoint *others[2])
     struct rfaas_completion c;
     for (uint32_t i = 0; i < 2 * DEPTH; i++) {
         bool to_b = i % 2 == 0;
-        CHECK_EQUAL(transport->write(others[to_b ? 0 : 1], NULL, 0, 0, 0, i), RFAAS_OK);
+        CHECK_EQUAL(transport->write(others[to_b ? 0 : 1], NULL, 0, NULL, 0, 0, i),
+                    RFAAS_OK);
         CHECK(receive(to_b ? pair.b.device : pair.a.device, &c));
         CHECK_EQUAL(c.status, RFAAS_OK);
         CHECK_EQUAL(c.immediate, i);
@@ -108,7 +109,8 @@ static void test_peer(void)
     check_told(&pair.b, RFAAS_ERR_IO);
     uint64_t start = rfaas_clock_ns();
     for (uint32_t i = 0; i < DEPTH; i++)
-        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, i), RFAAS_OK);
+        CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, i),
+                    RFAAS_OK);
     CHECK_EQUAL(transport->flush(pair.a.endpoint, true), RFAAS_ERR_IO);
     CHECK((double)(rfaas_clock_ns() - start) / 1e9 < 5 * test_slowness());
     check_told(&pair.a, RFAAS_ERR_IO);
@@ -162,8 +164,9 @@ static void check_refused(int64_t address_off, uint32_t key_off)
     memcpy(blob.bytes, &content, sizeof content);
     transport->memory_forget(pair.a.endpoint, pair.a.key);
     CHECK_FATAL(transport->memory_import(pair.a.endpoint, &blob, &key) == RFAAS_OK);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, &part, 1, content.address, key, 1),
-                RFAAS_OK);
+    CHECK_EQUAL(
+        transport->write(pair.a.endpoint, &part, 1, NULL, content.address, key, 1),
+        RFAAS_OK);
     CHECK_EQUAL(transport->flush(pair.a.endpoint, true), RFAAS_ERR_IO);
     check_told(&pair.a, RFAAS_ERR_PROTOCOL);
     check_silent(&pair.a);
@@ -228,12 +231,13 @@ static void test_not_posted(void)
     struct rfaas_completion c;
     struct ibv_qp_attr attributes = {.qp_state = IBV_QPS_RESET};
     pair_open(&pair, DEPTH, 64, ROOM);
-    CHECK_EQUAL(transport->write(pair.b.endpoint, NULL, 0, 0, 0, 5), RFAAS_OK);
+    CHECK_EQUAL(transport->write(pair.b.endpoint, NULL, 0, NULL, 0, 0, 5), RFAAS_OK);
     CHECK_EQUAL(transport->flush(pair.b.endpoint, true), RFAAS_OK);
     CHECK_EQUAL(ibv_modify_qp(((struct verbs_endpoint *)pair.a.endpoint)->pair,
                               &attributes, IBV_QP_STATE),
                 0);
-    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, 0, 0, 1), RFAAS_ERR_IO);
+    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 1),
+                RFAAS_ERR_IO);
     CHECK(receive(pair.a.device, &c));
     CHECK_EQUAL(c.status, RFAAS_OK);
     CHECK_EQUAL(c.immediate, 5);

@@ -71,8 +71,8 @@ int write_to(const struct side *from, const void *bytes, size_t size, uint64_t o
              uint32_t immediate)
 {
     struct iovec part = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = size};
-    return transport->write(from->endpoint, &part, 1, from->address + offset, from->key,
-                            immediate);
+    return transport->write(from->endpoint, &part, 1, NULL, from->address + offset,
+                            from->key, immediate);
 }
 
 bool receive(struct rfaas_device *device, struct rfaas_completion *completion)

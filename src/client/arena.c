@@ -79,8 +79,9 @@ static int memory_create(struct arena *arena, struct arena_region *region, size_
 static int memory_register(struct arena *arena, struct arena_region *region, int device)
 {
     const struct client_device *other = &arena->devices[device];
-    int status = other->transport->memory_register(
-        other->device, region->base, region->size, &region->memories[device]);
+    int status = other->transport->memory_register(other->device, region->base,
+                                                   region->size, RFAAS_ACCESS_WRITE,
+                                                   &region->memories[device]);
     return status == RFAAS_OK ? memory_announce(arena, region, device) : status;
 }
 
@@ -255,13 +256,14 @@ bool arena_put(struct arena *arena, void *piece)
     return true;
 }
 
-uint32_t arena_key(struct arena *arena, const void *address, size_t size, int device)
+const struct rfaas_memory *arena_memory(struct arena *arena, const void *address,
+                                        size_t size, int device)
 {
     struct arena_region *region = region_of(arena, address, size);
     if (!region || (!region->memories[device] &&
                     memory_register(arena, region, device) != RFAAS_OK))
-        return 0;
-    return region->memories[device]->key;
+        return NULL;
+    return region->memories[device];
 }
 
 void arena_free(struct arena *arena)

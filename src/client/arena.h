@@ -8,7 +8,7 @@
 #ifndef RFAAS_CLIENT_ARENA_H
 #define RFAAS_CLIENT_ARENA_H
 
-#include "transport/transport.h"
+#include "client/device.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,16 +25,8 @@ struct arena_stack {
     size_t count, room;
 };
 
-/* A transport that the session uses, and its device. */
-struct client_device {
-    const struct rfaas_transport *transport;
-    struct rfaas_device *device;
-    int endpoints; /* that are open: without one nothing comes */
-};
-
 /* Made by the first of the session's devices; another registers it when a worker that
  * it reaches is to get at it: NULL until then. */
-enum { CLIENT_DEVICES_MAX = 2 };
 struct arena_region {
     void *base;
     size_t size;
@@ -44,16 +36,10 @@ struct arena_region {
     size_t used;          /* pieces that were ever taken; those behind are untouched */
 };
 
-/* Told when a region comes to a device and before it goes. */
-struct arena_calls {
-    int (*added)(const struct rfaas_memory *memory, int device, void *arg);
-    void (*removed)(uint32_t key, int device, void *arg);
-};
-
 struct arena {
     const struct client_device *devices;
     int device_count;
-    const struct arena_calls *calls;
+    const struct memory_calls *calls;
     void *arg;
     struct arena_region **regions; /* by address */
     size_t region_count, region_room;
@@ -69,9 +55,10 @@ void *arena_get(struct arena *arena, size_t size);
 /* Gives a piece back. False: it isn't one, or is free already. */
 bool arena_put(struct arena *arena, void *piece);
 
-/* The key, at this device, of the region that holds all of [address, address + size);
- * 0: none, or the device can't have it. */
-uint32_t arena_key(struct arena *arena, const void *address, size_t size, int device);
+/* The memory, at this device, of the region that holds all of [address, address + size);
+ * NULL: none, or the device can't have it. */
+const struct rfaas_memory *arena_memory(struct arena *arena, const void *address,
+                                        size_t size, int device);
 
 /* Frees the books; the memories go with the device. */
 void arena_free(struct arena *arena);

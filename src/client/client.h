@@ -9,6 +9,7 @@
 #include "base/export.h"
 #include "client/arena.h"
 #include "client/control.h"
+#include "client/registrations.h"
 #include "control/invocation.h"
 #include "rfaas.h"
 #include <pthread.h>
@@ -29,10 +30,13 @@ struct rfaas_request {
     const void *in;
     void *out;
     size_t in_size, out_capacity;
-    size_t received;            /* of the output, in parts before the last */
-    void *in_piece, *out_piece; /* of the arena, when the user's memory isn't */
-    int wanted;                 /* worker, or RFAAS_ANY_WORKER */
-    uint64_t order;             /* of its start, among the lease's */
+    size_t received; /* of the output, in parts before the last */
+    /* When the user's memory isn't the arena's: pieces of that to copy through, or
+     * registrations. */
+    void *in_piece, *out_piece;
+    struct registration *in_registration, *out_registration;
+    int wanted;     /* worker, or RFAAS_ANY_WORKER */
+    uint64_t order; /* of its start, among the lease's */
     /* Written before `state` says DONE (release), read after (acquire): rfaas_test
      * looks without the lock. */
     struct rfaas_result result;
@@ -114,6 +118,7 @@ struct rfaas_session {
     int device_count;
     char why_not_remote[CONTROL_TEXT_MAX]; /* workers elsewhere can't be reached */
     struct arena arena;
+    struct registrations registrations;
     struct rfaas_control *control;
     uint64_t next_ticket;
     uint32_t next_function;
@@ -193,6 +198,26 @@ void invoke_given_back(struct client_worker *worker, unsigned number);
  * its executor says; NULL: nobody knows what it had begun. */
 void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
                         const struct control_event *event);
+
+/* ---- buffers.c ---- */
+
+/* Where the input is taken from, and whether it goes along with the header; if not, it
+ * stays in `place` and the worker gets to it by the memory's key. */
+struct input_way {
+    const void *place; /* NULL: out of memory */
+    bool along;
+    const struct rfaas_memory *memory; /* NULL: it is copied */
+};
+struct input_way buffers_input(rfaas_request *request,
+                               const struct client_worker *worker);
+/* Where the worker puts the output: the caller's buffer, or a piece to copy from. False:
+ * out of memory. */
+bool buffers_output(rfaas_request *request, const struct client_worker *worker,
+                    struct rfaas_invocation_header *header);
+/* The registrations were for one worker, which has gone; keep: see registration_put. */
+void buffers_unregister(rfaas_request *request, bool keep);
+/* All that was needed for the buffers. */
+void buffers_return(rfaas_request *request, bool keep);
 
 /* ---- requests.c ---- */
 rfaas_request *request_new(rfaas_session *session); /* NULL: out of memory */

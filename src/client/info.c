@@ -1,6 +1,7 @@
 /* The program rfaas-info: what there is on this machine, and every setting. */
 #include "base/config.h"
 #include "base/cores.h"
+#include "client/unmapping.h"
 #include "transport/transport.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -33,6 +34,25 @@ static void show_transports(void)
     printf("\n");
 }
 
+static void unmapped(void *arg, uintptr_t start, uintptr_t end)
+{
+    (void)arg, (void)start, (void)end;
+}
+
+/* What becomes of memory that isn't of rfaas_alloc, where a transport registers memory. */
+static void show_buffers(void)
+{
+    struct unmapping watch = {.gone = unmapped};
+    if (!rfaas_transport_find("verbs"))
+        return;
+    if (unmapping_watch(&watch) == RFAAS_OK) {
+        unmapping_unwatch(&watch);
+        printf("buffers     registered when they are used again (UCM)\n\n");
+    } else {
+        printf("buffers     copied: %s\n\n", rfaas_last_error());
+    }
+}
+
 static void show_machine(void)
 {
     struct rfaas_cores cores;
@@ -44,6 +64,7 @@ static void show_machine(void)
     else
         printf("cores       unknown: %s\n", rfaas_last_error());
     show_transports();
+    show_buffers();
 }
 
 static int show_settings(void)

@@ -11,79 +11,6 @@
 
 /* ---- sending --------------------------------------------------------------------- */
 
-/* Where the worker puts the output: the caller's buffer, or a piece to copy from. */
-static bool output_place(rfaas_request *request, const struct client_worker *worker,
-                         struct rfaas_invocation_header *header)
-{
-    struct arena *arena = &request->session->arena;
-    header->out_capacity = request->out_capacity;
-    if (request->out_capacity == 0)
-        return true;
-    void *place = request->out;
-    header->out_key = arena_key(arena, place, request->out_capacity, worker->device);
-    if (header->out_key == 0) {
-        if (!request->out_piece)
-            request->out_piece = arena_get(arena, request->out_capacity);
-        place = request->out_piece;
-        if (!place)
-            return false;
-        header->out_key =
-            arena_key(arena, place, request->out_capacity, worker->device);
-        if (header->out_key == 0)
-            return false;
-    }
-    header->out_address = (uintptr_t)place;
-    return true;
-}
-
-/* A copy of the input in memory that workers reach, made once. */
-static void *input_piece(rfaas_request *request)
-{
-    if (request->in_piece)
-        return request->in_piece;
-    request->in_piece = arena_get(&request->session->arena, request->in_size);
-    if (request->in_piece)
-        memcpy(request->in_piece, request->in, request->in_size);
-    return request->in_piece;
-}
-
-/* Where the input is taken from, and whether it goes along with the header; if not, it
- * stays in `place` and the worker gets to it by the key. */
-struct input_way {
-    const void *place; /* NULL: out of memory */
-    bool along;
-    uint32_t key;
-};
-
-static struct input_way input_way(rfaas_request *request,
-                                  const struct client_worker *worker)
-{
-    rfaas_lease *lease = request->lease;
-    struct arena *arena = &lease->session->arena;
-    const struct rfaas_transport *transport =
-        lease->session->devices[worker->device].transport;
-    struct input_way way = {.place = request->in, .along = true};
-    size_t size = request->in_size;
-    if (size + sizeof(struct rfaas_invocation_header) <=
-        (size_t)lease->config.inline_max)
-        return way;
-    /* Longer input is best left where the worker can read it, if it can without
-     * fetching it. What lies elsewhere has to be copied in any case, and the slot is
-     * the nearest place, if the transport copies to there as well as we do. */
-    bool fits = size <= lease->slot_size - RFAAS_SLOT_OVERHEAD &&
-                size <= worker->endpoint->message_max - RFAAS_SLOT_OVERHEAD;
-    way.key = arena_key(arena, way.place, size, worker->device);
-    if (way.key == 0 && fits && size <= transport->copy_max)
-        return way;
-    if (way.key == 0) {
-        way.place = input_piece(request);
-        if (way.place)
-            way.key = arena_key(arena, way.place, size, worker->device);
-    }
-    way.along = fits && !transport->common_memory;
-    return way;
-}
-
 /* Relaxed, and no read-modify-write: written with the lock; see busy_since. */
 static void activity_change(struct client_worker *worker, unsigned ended, int underway)
 {
@@ -103,9 +30,11 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     rfaas_lease *lease = request->lease;
     struct rfaas_invocation_header header = {.function = request->function->number};
     struct rfaas_input_reference reference;
-    struct input_way input = input_way(request, worker);
-    if (!output_place(request, worker, &header) ||
-        (!input.place && request->in_size > 0) || (!input.along && input.key == 0)) {
+    /* The output first: its registration serves for input from there, too. */
+    bool placed = buffers_output(request, worker, &header);
+    struct input_way input = buffers_input(request, worker);
+    if (!placed || (!input.place && request->in_size > 0) ||
+        (!input.along && !input.memory)) {
         char text[CONTROL_TEXT_MAX];
         snprintf(text, sizeof text,
                  "invocation: out of memory that workers can reach: %s",
@@ -121,7 +50,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
         header.function |= RFAAS_INPUT_BY_REFERENCE;
         reference = (struct rfaas_input_reference){.address = (uintptr_t)input.place,
                                                    .size = request->in_size,
-                                                   .key = input.key};
+                                                   .key = input.memory->key};
         parts[1] = (struct iovec){.iov_base = &reference, .iov_len = sizeof reference};
     }
     unsigned number = worker->free[worker->free_count - 1];
@@ -129,7 +58,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
     uint64_t address =
         worker->slots_address + number * lease->slot_size + RFAAS_SLOT_LEAD;
     int status = worker->endpoint->transport->write(
-        worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, address,
+        worker->endpoint, parts, parts[1].iov_len > 0 ? 2 : 1, input.memory, address,
         worker->slots_key, rfaas_tag(number, ++slot->uses));
     if (status != RFAAS_OK && status != RFAAS_ERR_IO) {
         request_end(request, status, worker->number, rfaas_last_error());

@@ -13,6 +13,7 @@ static void request_requeue(rfaas_request *request, struct client_worker *worker
     rfaas_request *later;
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
     request->received = 0;
+    buffers_unregister(request, true); /* the next worker's device may be another */
     DL_FOREACH(*queue, later)
         if (later->order > request->order)
             break;

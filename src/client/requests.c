@@ -53,23 +53,13 @@ void requests_free(rfaas_session *session)
     }
 }
 
-static void pieces_return(rfaas_request *request)
-{
-    struct arena *arena = &request->session->arena;
-    if (request->in_piece)
-        arena_put(arena, request->in_piece);
-    if (request->out_piece)
-        arena_put(arena, request->out_piece);
-    request->in_piece = request->out_piece = NULL;
-}
-
 /* Ends the request. `text`: why it failed, or NULL. */
 void request_finish(rfaas_request *request, const struct rfaas_result *result,
                     const char *text)
 {
     rfaas_lease *lease = request->lease;
     rfaas_session *session = request->session;
-    pieces_return(request);
+    buffers_return(request, result->status == RFAAS_OK);
     request->result = *result;
     if (text)
         request->text = strdup(text); /* NULL: the status's own text has to do */

@@ -74,6 +74,7 @@ static int take_events(rfaas_session *session)
 int session_poll(rfaas_session *session)
 {
     int total = take_completions(session);
+    registrations_reap(&session->registrations);
     if (control_has_events(session->control))
         total += take_events(session);
     return total;
@@ -171,7 +172,7 @@ static void memory_removed(uint32_t key, int device, void *arg)
         rfaas_error("%s", rfaas_last_error());
 }
 
-static const struct arena_calls arena_calls = {
+static const struct memory_calls memory_calls = {
     .added = memory_added,
     .removed = memory_removed,
 };
@@ -217,8 +218,18 @@ static int devices_open(rfaas_session *session, struct control_transports *trans
     return RFAAS_OK;
 }
 
+/* At most one device has to know memory: shm doesn't, and there is one of verbs. */
+static void buffers_register(rfaas_session *session)
+{
+    int number = session->device_count - 1;
+    if (registrations_open(&session->registrations, &session->devices[number], number,
+                           &memory_calls, session) != RFAAS_OK)
+        rfaas_debug("buffers of the user's are copied: %s", rfaas_last_error());
+}
+
 static void session_free(rfaas_session *session)
 {
+    registrations_close(&session->registrations);
     arena_free(&session->arena);
     while (session->device_count > 0) {
         struct client_device *device = &session->devices[--session->device_count];
@@ -253,9 +264,10 @@ int rfaas_session_open_config(const struct rfaas_config *config,
     session->arena = (struct arena){
         .devices = session->devices,
         .device_count = session->device_count,
-        .calls = &arena_calls,
+        .calls = &memory_calls,
         .arg = session,
     };
+    buffers_register(session);
     *out = session;
     return RFAAS_OK;
 }

@@ -49,9 +49,9 @@ static int output_write(const void *output, size_t size, uint64_t address, uint3
     const struct iovec part = {.iov_base = (void *)(uintptr_t)output, .iov_len = size};
     uint64_t end = 0;
     int status;
-    while ((status = rfaas_worker.transport->write(rfaas_worker.client, &part, size > 0,
-                                                   address, key, immediate)) ==
-           RFAAS_ERR_ARGUMENT) {
+    while ((status = rfaas_worker.transport->write(
+                rfaas_worker.client, &part, size > 0, rfaas_worker.output_memory,
+                address, key, immediate)) == RFAAS_ERR_ARGUMENT) {
         uint64_t now = rfaas_clock_ns();
         if (end == 0)
             end = now + RFAAS_CONTROL_TIMEOUT_MS * 1000000ull;
@@ -64,7 +64,7 @@ static int output_write(const void *output, size_t size, uint64_t address, uint3
 
 static void say(uint32_t immediate)
 {
-    rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0, immediate);
+    rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, NULL, 0, 0, immediate);
 }
 
 /* In parts, as long as messages can be. */

@@ -41,7 +41,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     if (rfaas_worker.running &&
         rfaas_output_guards(&rfaas_worker.output, info->si_addr)) {
         rfaas_worker.transport->write(
-            rfaas_worker.client, NULL, 0, 0, 0,
+            rfaas_worker.client, NULL, 0, NULL, 0, 0,
             rfaas_answer(rfaas_worker.tag, RFAAS_ERR_TRUNCATE));
         rfaas_worker.transport->flush(rfaas_worker.client, true);
         atomic_store_explicit(&rfaas_worker.page->executing, 0, memory_order_relaxed);
@@ -174,7 +174,7 @@ static int output_place(size_t capacity, void **place)
         transport->memory_free(rfaas_worker.device, *sent_from);
     *sent_from = NULL;
     status = transport->memory_register(rfaas_worker.device, output->area,
-                                        output->usable, sent_from);
+                                        output->usable, RFAAS_ACCESS_READ, sent_from);
     return status == RFAAS_OK ? RFAAS_OK : RFAAS_ERR_NO_MEMORY;
 }
 

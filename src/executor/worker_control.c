@@ -136,7 +136,7 @@ static int connect_client(const Rfaas__WorkerConnect *body,
     for (size_t i = 0; i < body->n_outstanding; i++)
         rfaas_answer_again(body->outstanding[i]);
     /* Should it have failed already, a completion says so. */
-    status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, 0, 0,
+    status = rfaas_worker.transport->write(rfaas_worker.client, NULL, 0, NULL, 0, 0,
                                            rfaas_answer(0, RFAAS_ANSWER_CONNECTED));
     return status == RFAAS_ERR_IO ? RFAAS_OK : status;
 }

@@ -268,10 +268,12 @@ static void ring_doorbell(struct shm_endpoint *ep)
 }
 
 static int shm_write(struct rfaas_endpoint *endpoint, const struct iovec *parts,
-                     int count, uint64_t address, uint32_t key, uint32_t immediate)
+                     int count, const struct rfaas_memory *from, uint64_t address,
+                     uint32_t key, uint32_t immediate)
 {
     struct shm_endpoint *ep = (struct shm_endpoint *)endpoint;
     size_t length = 0;
+    (void)from; /* all parts are copied */
     for (int i = 0; i < count; i++)
         length += parts[i].iov_len;
     struct entry *e =

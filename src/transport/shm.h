@@ -69,7 +69,7 @@ int shm_shared_map(int fd, size_t size, int protection, void **base);
 int shm_memory_alloc(struct rfaas_device *device, size_t size,
                      struct rfaas_memory **memory);
 int shm_memory_register(struct rfaas_device *device, void *base, size_t size,
-                        struct rfaas_memory **memory);
+                        enum rfaas_access access, struct rfaas_memory **memory);
 void shm_memory_free(struct rfaas_device *device, struct rfaas_memory *memory);
 void shm_memory_export(const struct rfaas_memory *memory, struct rfaas_blob *blob);
 int shm_memory_import(struct rfaas_endpoint *endpoint, const struct rfaas_blob *peer,

@@ -74,9 +74,9 @@ int shm_memory_alloc(struct rfaas_device *device, size_t size,
 }
 
 int shm_memory_register(struct rfaas_device *device, void *base, size_t size,
-                        struct rfaas_memory **memory)
+                        enum rfaas_access access, struct rfaas_memory **memory)
 {
-    (void)device, (void)base, (void)memory;
+    (void)device, (void)base, (void)access, (void)memory;
     return rfaas_fail(RFAAS_ERR_UNSUPPORTED,
                       "shm: %zu bytes that others can't map can't be shared", size);
 }

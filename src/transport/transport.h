@@ -45,6 +45,18 @@ struct rfaas_transport;
 /* The parts that all transports have; theirs begin with these. */
 struct rfaas_device {
     const struct rfaas_transport *transport;
+    /* memory_register takes any memory of the process, to nobody's harm. */
+    bool registers;
+    /* The owner's, or NULL: called when there is no room to register memory. Gives some
+     * of it up (memory_free) and returns true, or has none to give. */
+    bool (*reclaim)(void *arg);
+    void *reclaim_arg;
+};
+
+/* What peers may do with a memory. */
+enum rfaas_access {
+    RFAAS_ACCESS_READ,
+    RFAAS_ACCESS_WRITE, /* and read */
 };
 
 struct rfaas_memory {
@@ -92,8 +104,8 @@ struct rfaas_transport {
     const char *name;
     /* Peers read memory where it lies, by `map`. */
     bool common_memory;
-    /* Messages from elsewhere than the device's memories are best copied to one of them
-     * when they are longer than this. */
+    /* Parts of messages that don't lie in a memory of the device are best copied to one,
+     * or registered, when they are longer than this. */
     size_t copy_max;
 
     /* For people: what the machine has of it, and why some can't be used; lines. */
@@ -110,7 +122,7 @@ struct rfaas_transport {
     /* The same of memory that the caller has, and keeps until memory_free;
      * RFAAS_ERR_UNSUPPORTED where only memory_alloc makes such memory. */
     int (*memory_register)(struct rfaas_device *device, void *base, size_t size,
-                           struct rfaas_memory **memory);
+                           enum rfaas_access access, struct rfaas_memory **memory);
     void (*memory_free)(struct rfaas_device *device, struct rfaas_memory *memory);
     void (*memory_export)(const struct rfaas_memory *memory, struct rfaas_blob *blob);
 
@@ -134,12 +146,14 @@ struct rfaas_transport {
     void (*memory_forget)(struct rfaas_endpoint *endpoint, uint32_t key);
 
     /* Writes the parts, one behind the other, to `address` in the peer's memory `key`,
-     * then completes there. Parts in a memory of the device have to stay as they are
-     * until the peer has answered or `flush` has returned; others may be reused at
-     * once. RFAAS_ERR_ARGUMENT: no such place at the peer (nothing was written);
-     * RFAAS_ERR_IO: the way to it is broken, which a completion tells, too. */
+     * then completes there. Parts that lie in `from`, a memory of the device or NULL,
+     * have to stay as they are until the peer has answered or `flush` has returned;
+     * others may be reused at once. RFAAS_ERR_ARGUMENT: no such place at the peer
+     * (nothing was written); RFAAS_ERR_IO: the way to it is broken, which a completion
+     * tells, too. */
     int (*write)(struct rfaas_endpoint *endpoint, const struct iovec *parts, int count,
-                 uint64_t address, uint32_t key, uint32_t immediate);
+                 const struct rfaas_memory *from, uint64_t address, uint32_t key,
+                 uint32_t immediate);
 
     /* Fetches bytes from the peer's memory `key` to a place in a memory of this device;
      * they are there when it returns. Errors as of write. */

@@ -240,19 +240,19 @@ static void gather(unsigned char *to, const struct iovec *parts, int count)
     }
 }
 
-/* Where the device finds the parts: long registered ones where they lie, the others
- * copied to the ring. How many pieces; 0: that can't be done. */
+/* Where the device finds the parts: those in `from` where they lie, the others copied to
+ * the ring. How many pieces; 0: that can't be done. */
 static int pieces_of(struct verbs_endpoint *ep, const struct iovec *parts, int count,
-                     struct ibv_sge *pieces, bool *held)
+                     const struct verbs_memory *from, struct ibv_sge *pieces,
+                     bool *held)
 {
     *held = false;
     if (count > VERBS_PARTS_MAX)
         return 0;
     for (int i = 0; i < count; i++) {
-        struct verbs_memory *memory =
-            verbs_memory_find(ep->device, parts[i].iov_base, parts[i].iov_len);
+        const struct verbs_memory *memory = from;
         const void *place = parts[i].iov_base;
-        if (memory) {
+        if (from && verbs_memory_holds(from, place, parts[i].iov_len)) {
             *held = true;
         } else {
             unsigned char *copy = parts[i].iov_len <= VERBS_COPY_MAX
@@ -289,7 +289,8 @@ static int send_copy(struct verbs_endpoint *ep, const struct iovec *parts, int c
 }
 
 static int send_parts(struct verbs_endpoint *ep, const struct iovec *parts, int count,
-                      size_t length, struct ibv_send_wr *request)
+                      const struct verbs_memory *from, size_t length,
+                      struct ibv_send_wr *request)
 {
     struct ibv_sge pieces[VERBS_PARTS_MAX];
     bool held = false;
@@ -301,7 +302,7 @@ static int send_parts(struct verbs_endpoint *ep, const struct iovec *parts, int 
         request->send_flags = IBV_SEND_INLINE;
         return post(ep, request, false);
     }
-    request->num_sge = pieces_of(ep, parts, count, pieces, &held);
+    request->num_sge = pieces_of(ep, parts, count, from, pieces, &held);
     if (request->num_sge > 0)
         return post(ep, request, held);
     if (ep->broken)
@@ -324,7 +325,8 @@ static int check_target(struct verbs_endpoint *ep, uint64_t address, size_t leng
 }
 
 static int verbs_write(struct rfaas_endpoint *endpoint, const struct iovec *parts,
-                       int count, uint64_t address, uint32_t key, uint32_t immediate)
+                       int count, const struct rfaas_memory *from, uint64_t address,
+                       uint32_t key, uint32_t immediate)
 {
     struct verbs_endpoint *ep = (struct verbs_endpoint *)endpoint;
     size_t length = 0;
@@ -338,7 +340,8 @@ static int verbs_write(struct rfaas_endpoint *endpoint, const struct iovec *part
         .imm_data = htobe32(immediate),
         .wr.rdma = {.remote_addr = address, .rkey = key},
     };
-    return send_parts(ep, parts, length > 0 ? count : 0, length, &request);
+    return send_parts(ep, parts, length > 0 ? count : 0,
+                      (const struct verbs_memory *)from, length, &request);
 }
 
 /* At most as much as one message takes. */

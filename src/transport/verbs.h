@@ -117,9 +117,10 @@ void verbs_describe(char *text, size_t size);
 int verbs_memory_alloc(struct rfaas_device *device, size_t size,
                        struct rfaas_memory **memory);
 int verbs_memory_register(struct rfaas_device *device, void *base, size_t size,
-                          struct rfaas_memory **memory);
+                          enum rfaas_access access, struct rfaas_memory **memory);
 void verbs_memory_free(struct rfaas_device *device, struct rfaas_memory *memory);
 void verbs_memory_export(const struct rfaas_memory *memory, struct rfaas_blob *blob);
+bool verbs_memory_holds(const struct verbs_memory *m, const void *base, size_t size);
 /* The memory of ours that holds all of it, or NULL. */
 struct verbs_memory *verbs_memory_find(struct verbs_device *device, const void *base,
                                        size_t size);

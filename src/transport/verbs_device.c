@@ -16,16 +16,34 @@ enum { QUEUE_MIN = 256 };
 
 /* ---- memories -------------------------------------------------------------------- */
 
+/* ENOMEM is mostly the limit of locked memory, which what others have registered counts
+ * against, too. */
+static struct ibv_mr *region_register(struct verbs_device *d, void *base, size_t size,
+                                      enum rfaas_access access)
+{
+    int flags =
+        access == RFAAS_ACCESS_READ
+            ? IBV_ACCESS_REMOTE_READ
+            : IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ;
+    for (;;) {
+        struct ibv_mr *region = ibv_reg_mr(d->domain, base, size, flags);
+        int error = errno;
+        if (region || error != ENOMEM || !d->super.reclaim ||
+            !d->super.reclaim(d->super.reclaim_arg)) {
+            errno = error;
+            return region;
+        }
+    }
+}
+
 int verbs_memory_register(struct rfaas_device *device, void *base, size_t size,
-                          struct rfaas_memory **memory)
+                          enum rfaas_access access, struct rfaas_memory **memory)
 {
     struct verbs_device *d = (struct verbs_device *)device;
     struct verbs_memory *m = calloc(1, sizeof *m);
     if (!m)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: out of memory for a memory");
-    m->region = ibv_reg_mr(d->domain, base, size,
-                           IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
-                               IBV_ACCESS_REMOTE_READ);
+    m->region = region_register(d, base, size, access);
     if (!m->region) {
         int status =
             rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: registering %zu bytes: %s%s", size,
@@ -47,7 +65,7 @@ int verbs_memory_alloc(struct rfaas_device *device, size_t size,
         mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "verbs: %zu bytes of memory: %m", size);
-    int status = verbs_memory_register(device, base, size, memory);
+    int status = verbs_memory_register(device, base, size, RFAAS_ACCESS_WRITE, memory);
     if (status == RFAAS_OK)
         ((struct verbs_memory *)*memory)->mapped = true;
     else
@@ -81,7 +99,7 @@ void verbs_memory_export(const struct rfaas_memory *memory, struct rfaas_blob *b
     blob->fd_count = 0;
 }
 
-static bool holds(const struct verbs_memory *m, const void *base, size_t size)
+bool verbs_memory_holds(const struct verbs_memory *m, const void *base, size_t size)
 {
     uintptr_t offset = (uintptr_t)base - (uintptr_t)m->super.base;
     return offset <= m->super.size && size <= m->super.size - offset;
@@ -91,10 +109,10 @@ struct verbs_memory *verbs_memory_find(struct verbs_device *d, const void *base,
                                        size_t size)
 {
     struct verbs_memory *m;
-    if (d->last && holds(d->last, base, size))
+    if (d->last && verbs_memory_holds(d->last, base, size))
         return d->last;
     DL_FOREACH(d->memories, m)
-        if (holds(m, base, size))
+        if (verbs_memory_holds(m, base, size))
             return d->last = m;
     return NULL;
 }
@@ -141,6 +159,8 @@ int verbs_device_open(const struct rfaas_device_options *options,
         return status;
     }
     d->inline_max = VERBS_INLINE_MAX; /* until a queue pair is refused it */
+    /* Where a fork has to leave registered pages out, the child would lack the user's. */
+    d->super.registers = ibv_is_fork_initialized() == IBV_FORK_UNNEEDED;
     *device = &d->super;
     return RFAAS_OK;
 }

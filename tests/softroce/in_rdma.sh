@@ -75,6 +75,7 @@ faults()
     unit transport_peers
     unit transport_sleep
     unit session_verbs
+    unit session_buffers
     unit session_faults
     unit session_killed
     workers_sleep
