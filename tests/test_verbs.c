@@ -246,6 +246,34 @@ static void test_not_posted(void)
     pair_close(&pair);
 }
 
+/* What is registered for reading can be read, and not be written to. */
+static void test_read_only(void)
+{
+    static unsigned char mine[ROOM];
+    struct rfaas_memory *memory;
+    struct rfaas_blob blob;
+    uint32_t key;
+    unsigned char *fetched, bytes[8] = {1};
+    struct iovec part = {.iov_base = bytes, .iov_len = sizeof bytes};
+    pair_open(&pair, DEPTH, 64, ROOM);
+    memset(mine, 0x33, ROOM);
+    CHECK_FATAL(transport->memory_register(pair.b.device, mine, ROOM, RFAAS_ACCESS_READ,
+                                           &memory) == RFAAS_OK);
+    transport->memory_export(memory, &blob);
+    CHECK_FATAL(transport->memory_import(pair.a.endpoint, &blob, &key) == RFAAS_OK);
+    fetched = pair.a.memory->base;
+    CHECK_EQUAL(transport->read(pair.a.endpoint, fetched, ROOM, (uintptr_t)mine, key),
+                RFAAS_OK);
+    CHECK(all_are(fetched, ROOM, 0x33));
+    CHECK_EQUAL(
+        transport->write(pair.a.endpoint, &part, 1, NULL, (uintptr_t)mine, key, 1),
+        RFAAS_OK);
+    CHECK_EQUAL(transport->flush(pair.a.endpoint, true), RFAAS_ERR_IO);
+    check_told(&pair.a, RFAAS_ERR_PROTOCOL);
+    CHECK(all_are(mine, ROOM, 0x33));
+    pair_close(&pair);
+}
+
 static const struct test tests[] = {
     {"a queue pair that fails is told once, others go on", test_idle},
     {"it wakes who sleeps", test_asleep},
@@ -256,6 +284,7 @@ static const struct test tests[] = {
     {"foreign addresses and keys are refused by the peer's device", test_foreign},
     {"a send that can't be posted is a failure", test_not_posted},
     {"after a reset nothing comes of before", test_reset},
+    {"memory for reading can't be written to", test_read_only},
     {NULL, NULL},
 };
 
