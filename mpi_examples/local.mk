@@ -6,12 +6,16 @@ mpi_examples = \
 	mpi_examples/01_hello \
 	mpi_examples/02_overlap \
 	mpi_examples/03_many_workers \
-	mpi_examples/04_errors
+	mpi_examples/04_errors \
+	mpi_examples/05_jacobi \
+	mpi_examples/06_matmul
 example_functions = \
 	mpi_examples/01_functions.so \
 	mpi_examples/02_functions.so \
 	mpi_examples/03_functions.so \
-	mpi_examples/04_functions.so
+	mpi_examples/04_functions.so \
+	mpi_examples/05_functions.so \
+	mpi_examples/06_functions.so
 
 if WITH_MPI
 noinst_PROGRAMS += $(mpi_examples)
@@ -22,6 +26,13 @@ EXTRA_DIST += $(example_functions:.so=.c)
 
 mpi_examples/02_functions.so: mpi_examples/02_stencil.h
 mpi_examples/03_functions.so: mpi_examples/03_mandelbrot.h
+
+# Loops marked `omp simd` become vector code. A kernel that ranks and workers share is
+# compiled twice with the same flags.
+kernel_flags = -fopenmp-simd
+
+mpi_examples/05_functions.so: mpi_examples/05_sweeps.c mpi_examples/05_sweeps.h
+mpi_examples/06_functions.so: mpi_examples/06_multiply.c mpi_examples/06_multiply.h
 
 mpi_examples_01_hello_SOURCES = mpi_examples/01_hello.c
 mpi_examples_01_hello_CPPFLAGS = $(mpi_cppflags) \
@@ -50,3 +61,23 @@ mpi_examples_04_errors_CPPFLAGS = $(mpi_cppflags) \
 	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/04_functions.so"'
 mpi_examples_04_errors_LDFLAGS = $(mpi_ldflags)
 mpi_examples_04_errors_LDADD = $(mpi_ldadd)
+
+mpi_examples_05_jacobi_SOURCES = \
+	mpi_examples/05_jacobi.c \
+	mpi_examples/05_sweeps.c \
+	mpi_examples/05_sweeps.h
+mpi_examples_05_jacobi_CPPFLAGS = $(mpi_cppflags) \
+	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/05_functions.so"'
+mpi_examples_05_jacobi_CFLAGS = $(AM_CFLAGS) $(kernel_flags)
+mpi_examples_05_jacobi_LDFLAGS = $(mpi_ldflags)
+mpi_examples_05_jacobi_LDADD = $(mpi_ldadd) -lm
+
+mpi_examples_06_matmul_SOURCES = \
+	mpi_examples/06_matmul.c \
+	mpi_examples/06_multiply.c \
+	mpi_examples/06_multiply.h
+mpi_examples_06_matmul_CPPFLAGS = $(mpi_cppflags) \
+	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/06_functions.so"'
+mpi_examples_06_matmul_CFLAGS = $(AM_CFLAGS) $(kernel_flags)
+mpi_examples_06_matmul_LDFLAGS = $(mpi_ldflags)
+mpi_examples_06_matmul_LDADD = $(mpi_ldadd) -lm
