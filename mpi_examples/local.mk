@@ -8,14 +8,16 @@ mpi_examples = \
 	mpi_examples/03_many_workers \
 	mpi_examples/04_errors \
 	mpi_examples/05_jacobi \
-	mpi_examples/06_matmul
+	mpi_examples/06_matmul \
+	mpi_examples/07_quadrature
 example_functions = \
 	mpi_examples/01_functions.so \
 	mpi_examples/02_functions.so \
 	mpi_examples/03_functions.so \
 	mpi_examples/04_functions.so \
 	mpi_examples/05_functions.so \
-	mpi_examples/06_functions.so
+	mpi_examples/06_functions.so \
+	mpi_examples/07_functions.so
 
 if WITH_MPI
 noinst_PROGRAMS += $(mpi_examples)
@@ -33,6 +35,7 @@ kernel_flags = -fopenmp-simd
 
 mpi_examples/05_functions.so: mpi_examples/05_sweeps.c mpi_examples/05_sweeps.h
 mpi_examples/06_functions.so: mpi_examples/06_multiply.c mpi_examples/06_multiply.h
+mpi_examples/07_functions.so: mpi_examples/07_simpson.h
 
 mpi_examples_01_hello_SOURCES = mpi_examples/01_hello.c
 mpi_examples_01_hello_CPPFLAGS = $(mpi_cppflags) \
@@ -81,3 +84,12 @@ mpi_examples_06_matmul_CPPFLAGS = $(mpi_cppflags) \
 mpi_examples_06_matmul_CFLAGS = $(AM_CFLAGS) $(kernel_flags)
 mpi_examples_06_matmul_LDFLAGS = $(mpi_ldflags)
 mpi_examples_06_matmul_LDADD = $(mpi_ldadd) -lm
+
+mpi_examples_07_quadrature_SOURCES = \
+	mpi_examples/07_quadrature.c \
+	mpi_examples/07_simpson.h
+mpi_examples_07_quadrature_CPPFLAGS = $(mpi_cppflags) \
+	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/07_functions.so"'
+mpi_examples_07_quadrature_CFLAGS = $(AM_CFLAGS) $(kernel_flags)
+mpi_examples_07_quadrature_LDFLAGS = $(mpi_ldflags)
+mpi_examples_07_quadrature_LDADD = $(mpi_ldadd) -lm
