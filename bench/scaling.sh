@@ -100,7 +100,7 @@ plot()
         return
     fi
     {
-        echo "set terminal svg size 800,500 background 'white'"
+        echo "set terminal svg size 900,500 background 'white'"
         echo "set output '$output/$name.svg'"
         echo "data = '$data'"
         echo "set datafile missing '-'"

@@ -15,7 +15,7 @@
  *     DEPTH rows    halo: the first rows of the rank below
  */
 #include "05_sweeps.h"
-#include <math.h>
+#include "comparison.h"
 #include <mpix_rfaas.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -129,16 +129,10 @@ static double initial(int i, int j)
     return (i * 31 + j * 17) % 97 / 97.0;
 }
 
-static int compare_times(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Makes the steps. Returns the median of the seconds of one, of the slowest rank. */
 static double run(void (*make)(double *old, double *new))
 {
-    double *times = malloc((size_t)my.steps * sizeof *times), slowest;
+    double *times = malloc((size_t)my.steps * sizeof *times), median;
     if (!times)
         check(MPI_ERR_NO_MEM, "malloc");
     make(my.grids[0], my.grids[1]); /* memory is met for the first time */
@@ -151,12 +145,9 @@ static double run(void (*make)(double *old, double *new))
         make(my.grids[i % 2], my.grids[(i + 1) % 2]);
         times[i] = MPI_Wtime() - begin;
     }
-    qsort(times, (size_t)my.steps, sizeof *times, compare_times);
-    check(MPI_Allreduce(&times[my.steps / 2], &slowest, 1, MPI_DOUBLE, MPI_MAX,
-                        MPI_COMM_WORLD),
-          "MPI_Allreduce");
+    median = median_of_slowest(times, my.steps);
     free(times);
-    return slowest;
+    return median;
 }
 
 /* The whole grid after all sweeps, plainly: one sweep after the other. The caller frees
@@ -193,17 +184,11 @@ static double *run_plainly(void)
 /* The largest difference of all ranks' results from the plain run's. */
 static double compare(const double *plain)
 {
-    double worst = 0, worst_of_all;
-    double *result = row(my.grids[my.steps % 2], 0);
+    double worst = 0, *result = row(my.grids[my.steps % 2], 0);
     plain += (size_t)my.first * (size_t)my.size;
-    for (size_t i = 0; i < (size_t)my.rows * (size_t)my.size; i++) {
-        double difference = fabs(result[i] - plain[i]);
-        if (!(difference <= worst)) /* so that NaN isn't overlooked */
-            worst = isnan(difference) ? INFINITY : difference;
-    }
-    check(MPI_Allreduce(&worst, &worst_of_all, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD),
-          "MPI_Allreduce");
-    return worst_of_all;
+    for (size_t i = 0; i < (size_t)my.rows * (size_t)my.size; i++)
+        worst = larger(worst, fabs(result[i] - plain[i]));
+    return largest_of_all(worst);
 }
 
 /* One worker, or none: the rank then computes all of its rows itself. */
@@ -255,29 +240,44 @@ static void set_up(const char *library)
         check(MPI_ERR_NO_MEM, "malloc");
 }
 
-static void report(double alone, double hybrid, double floor, double worst)
+static double measure(void)
 {
-    int sums[2], mine[2] = {my.workers, my.offloaded};
-    check(MPI_Reduce(mine, sums, 2, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD), "MPI_Reduce");
-    if (my.rank != 0)
-        return;
-    double offloaded = (double)sums[1] / my.size;
-    printf("size                %12d\n", my.size);
-    printf("steps               %12d     of %d sweeps\n", my.steps, DEPTH);
-    printf("ranks               %12d\n", my.ranks);
-    printf("workers             %12d\n", sums[0]);
-    printf("offload             %12.3f\n", offloaded);
-    printf("alone               %12.3f ms  median of the steps\n", alone * 1e3);
-    printf("hybrid              %12.3f ms\n", hybrid * 1e3);
-    printf("transfer floor      %12.3f ms\n", floor * 1e3);
-    printf("speed-up            %12.3f     hybrid against alone\n", alone / hybrid);
-    printf("bound               %12.3f     of it, by this floor\n",
-           alone / fmax(alone * (1 - offloaded), alone * offloaded + floor));
-    printf("largest difference  %12.3g     from a plain run\n", worst);
+    struct comparison c = {.rows = my.rows};
+    double *plain = run_plainly();
+    c.alone = run(step);
+    c.difference = compare(plain);
+    acquire();
+    c.workers = my.workers;
+    c.offloaded = my.offloaded;
+    c.transfer = run(transfer);
+    c.hybrid = run(step);
+    c.difference = larger(c.difference, compare(plain));
+    free(plain);
+    if (my.rank == 0)
+        printf("size                %12d\n"
+               "steps               %12d     of %d sweeps; times are medians\n"
+               "ranks               %12d\n",
+               my.size, my.steps, DEPTH, my.ranks);
+    print_comparison(&c);
+    return c.difference;
+}
+
+static void clean_up(void)
+{
+    free(my.scratch);
+    for (int i = 0; i < 2; i++)
+        check(MPIX_Pool_free_mem(my.pool, my.grids[i]), "MPIX_Pool_free_mem");
+    if (my.lease != MPIX_LEASE_NULL)
+        check(MPIX_Lease_release(&my.lease), "MPIX_Lease_release");
+    check(MPIX_Function_free(&my.jacobi), "MPIX_Function_free");
+    check(MPIX_Function_free(&my.nothing), "MPIX_Function_free");
+    check(MPIX_Pool_free(&my.pool), "MPIX_Pool_free");
+    check(MPI_Type_free(&my.row), "MPI_Type_free");
 }
 
 int main(int argc, char **argv)
 {
+    double difference;
     check(MPI_Init(&argc, &argv), "MPI_Init");
     check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "errhandler");
     check(MPI_Comm_rank(MPI_COMM_WORLD, &my.rank), "MPI_Comm_rank");
@@ -293,23 +293,8 @@ int main(int argc, char **argv)
     }
     set_up(optind < argc ? argv[optind] : FUNCTIONS);
 
-    double *plain = run_plainly();
-    double alone = run(step), worst = compare(plain);
-    acquire();
-    double floor = run(transfer), hybrid = run(step);
-    worst = fmax(worst, compare(plain));
-    report(alone, hybrid, floor, worst);
-
-    free(plain);
-    free(my.scratch);
-    for (int i = 0; i < 2; i++)
-        check(MPIX_Pool_free_mem(my.pool, my.grids[i]), "MPIX_Pool_free_mem");
-    if (my.lease != MPIX_LEASE_NULL)
-        check(MPIX_Lease_release(&my.lease), "MPIX_Lease_release");
-    check(MPIX_Function_free(&my.jacobi), "MPIX_Function_free");
-    check(MPIX_Function_free(&my.nothing), "MPIX_Function_free");
-    check(MPIX_Pool_free(&my.pool), "MPIX_Pool_free");
-    check(MPI_Type_free(&my.row), "MPI_Type_free");
+    difference = measure();
+    clean_up();
     check(MPI_Finalize(), "MPI_Finalize");
-    return !(worst < 1e-12);
+    return !(difference < 1e-12);
 }

@@ -12,7 +12,7 @@
  * A worker gets all of its rows in one invocation: each would bring it b once more.
  */
 #include "06_multiply.h"
-#include <math.h>
+#include "comparison.h"
 #include <mpix_rfaas.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,16 +85,10 @@ static void transfer(void)
     finish(&request);
 }
 
-static int compare_times(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* The median of `repeat` times, in seconds, of the slowest rank. */
 static double run(void (*work)(void))
 {
-    double *times = malloc((size_t)my.repeat * sizeof *times), slowest;
+    double *times = malloc((size_t)my.repeat * sizeof *times), median;
     if (!times)
         check(MPI_ERR_NO_MEM, "malloc");
     work(); /* memory is met for the first time */
@@ -105,18 +99,9 @@ static double run(void (*work)(void))
         work();
         times[i] = MPI_Wtime() - begin;
     }
-    qsort(times, (size_t)my.repeat, sizeof *times, compare_times);
-    check(MPI_Allreduce(&times[my.repeat / 2], &slowest, 1, MPI_DOUBLE, MPI_MAX,
-                        MPI_COMM_WORLD),
-          "MPI_Allreduce");
+    median = median_of_slowest(times, my.repeat);
     free(times);
-    return slowest;
-}
-
-/* The largest of all ranks' differences; a NaN is infinitely large. */
-static double largest(double mine, double difference)
-{
-    return difference <= mine ? mine : isnan(difference) ? INFINITY : difference;
+    return median;
 }
 
 /* How far some of the rows are off from what the definition of the product gives. */
@@ -129,7 +114,7 @@ static double compare_plainly(double *sums)
             for (int j = 0; j < my.size; j++)
                 sums[j] += row(my.a, i)[k] * row(my.b, k)[j];
         for (int j = 0; j < my.size; j++)
-            worst = largest(worst, fabs(row(my.c, i)[j] - sums[j]) / my.size);
+            worst = larger(worst, fabs(row(my.c, i)[j] - sums[j]) / my.size);
     }
     return worst;
 }
@@ -139,7 +124,7 @@ static double compare(const double *alone)
 {
     double worst = 0;
     for (size_t i = 0; i < (size_t)my.rows * (size_t)my.size; i++)
-        worst = largest(worst, fabs(my.c[i] - alone[i]) / my.size);
+        worst = larger(worst, fabs(my.c[i] - alone[i]) / my.size);
     return worst;
 }
 
@@ -216,47 +201,31 @@ static void clean_up(void)
     check(MPI_Type_free(&my.row), "MPI_Type_free");
 }
 
-static void report(double alone, double hybrid, double floor, double worst)
-{
-    int sums[2], mine[2] = {my.workers, my.rows - my.own};
-    check(MPI_Reduce(mine, sums, 2, MPI_INT, MPI_SUM, 0, MPI_COMM_WORLD), "MPI_Reduce");
-    if (my.rank != 0)
-        return;
-    double offload = (double)sums[1] / my.size;
-    printf("size                %12d\n", my.size);
-    printf("ranks               %12d\n", my.ranks);
-    printf("workers             %12d\n", sums[0]);
-    printf("offload             %12.3f\n", offload);
-    printf("alone               %12.3f ms  median of %d\n", alone * 1e3, my.repeat);
-    printf("hybrid              %12.3f ms\n", hybrid * 1e3);
-    printf("transfer floor      %12.3f ms\n", floor * 1e3);
-    printf("speed-up            %12.3f     hybrid against alone\n", alone / hybrid);
-    printf("bound               %12.3f     of it, by this floor\n",
-           alone / fmax(alone * (1 - offload), alone * offload + floor));
-    printf("largest difference  %12.3g     from plain loops, in parts of the size\n",
-           worst);
-}
-
 /* Multiplies alone, then together. Returns how far the results are off. */
 static double measure(void)
 {
+    struct comparison c = {.rows = my.rows};
     size_t bytes = (size_t)my.rows * (size_t)my.size * sizeof(double);
-    double *alone_c = malloc(bytes + 1);
-    double *sums = malloc((size_t)my.size * sizeof *sums);
-    double worst = 0, worst_of_all;
-    if (!alone_c || !sums)
+    double *alone = malloc(bytes + 1), *sums = malloc((size_t)my.size * sizeof *sums);
+    if (!alone || !sums)
         check(MPI_ERR_NO_MEM, "malloc");
-    double alone = run(multiply_together);
-    memcpy(alone_c, my.c, bytes);
+    c.alone = run(multiply_together);
+    memcpy(alone, my.c, bytes);
     acquire();
-    double floor = run(transfer), hybrid = run(multiply_together);
-    worst = fmax(compare_plainly(sums), compare(alone_c));
-    free(alone_c);
+    c.workers = my.workers;
+    c.offloaded = my.rows - my.own;
+    c.transfer = run(transfer);
+    c.hybrid = run(multiply_together);
+    c.difference = largest_of_all(larger(compare_plainly(sums), compare(alone)));
+    free(alone);
     free(sums);
-    check(MPI_Allreduce(&worst, &worst_of_all, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD),
-          "MPI_Allreduce");
-    report(alone, hybrid, floor, worst_of_all);
-    return worst_of_all;
+    if (my.rank == 0)
+        printf("size                %12d\n"
+               "repeat              %12d     times are medians\n"
+               "ranks               %12d\n",
+               my.size, my.repeat, my.ranks);
+    print_comparison(&c);
+    return c.difference;
 }
 
 int main(int argc, char **argv)

@@ -181,6 +181,21 @@ static void send_tasks(void)
         }
 }
 
+/* The rank takes one interval for itself and sends others, as far as workers can have
+ * more; if there is none it waits for those that it has sent. */
+static void advance(void)
+{
+    if (work.next == work.end) {
+        take_some(MPI_Waitsome, 0, work.workers);
+        return;
+    }
+    struct task own = work.queue[work.next++];
+    send_tasks();
+    struct estimate estimate = simpson(&own);
+    take(&own, &estimate);
+    take_some(MPI_Testsome, 0, work.workers);
+}
+
 static void integrate_part(void)
 {
     push((double)my.rank / my.ranks, (my.rank + 1.0) / my.ranks);
@@ -189,15 +204,7 @@ static void integrate_part(void)
         work.peak = queued > work.peak ? queued : work.peak;
         set_workers(workers_wanted(queued));
         trace(queued);
-        send_tasks();
-        if (work.next < work.end) {
-            struct task own = work.queue[work.next++];
-            struct estimate estimate = simpson(&own);
-            take(&own, &estimate);
-            take_some(MPI_Testsome, 0, work.workers);
-        } else if (work.outstanding > 0) {
-            take_some(MPI_Waitsome, 0, work.workers);
-        }
+        advance();
     }
     set_workers(0);
     trace(0);

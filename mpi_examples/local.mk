@@ -70,6 +70,7 @@ mpi_examples_04_errors_LDADD = $(mpi_ldadd)
 
 mpi_examples_05_jacobi_SOURCES = \
 	mpi_examples/05_jacobi.c \
+	mpi_examples/comparison.h \
 	mpi_examples/05_sweeps.c \
 	mpi_examples/05_sweeps.h
 mpi_examples_05_jacobi_CPPFLAGS = $(mpi_cppflags) \
@@ -80,6 +81,7 @@ mpi_examples_05_jacobi_LDADD = $(mpi_ldadd) -lm
 
 mpi_examples_06_matmul_SOURCES = \
 	mpi_examples/06_matmul.c \
+	mpi_examples/comparison.h \
 	mpi_examples/06_multiply.c \
 	mpi_examples/06_multiply.h
 mpi_examples_06_matmul_CPPFLAGS = $(mpi_cppflags) \
