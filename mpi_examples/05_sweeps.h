@@ -5,7 +5,7 @@
 
 /* Sweeps between two exchanges. A row depends on so many rows above and below it: that
  * many more are sent and computed twice, and a transfer is made for that many sweeps. */
-enum { DEPTH = 16 };
+enum { DEPTH = 8 };
 
 /* Point j of the middle row after a sweep: a mean of its eight neighbours, with which
  * Jacobi's method solves Laplace's equation. */
