@@ -3,9 +3,9 @@
 #include <rfaas_function.h>
 #include <stdlib.h>
 
-/* Input: some rows with DEPTH more above and below. Output: the rows after DEPTH sweeps.
- * How long a row is follows from how much more comes in than goes out. Returns 1 when
- * that isn't so, 2 when there is no memory. */
+/* Input: some rows with DEPTH more above and below. Output: the rows after DEPTH
+ * sweeps. How long a row is follows from how much more comes in than goes out. Returns
+ * 1 when that isn't so, 2 when there is no memory. */
 RFAAS_FUNCTION(jacobi)
 {
     static double *scratch; /* stays from one invocation to the next */

@@ -1,4 +1,4 @@
-/* 05_jacobi: about half of the rows offloaded while halos are exchanged, and what it gains.
+/* 05_jacobi: about half of the rows offloaded while halos are exchanged; what it gains.
  *
  *     mpirun -n 2 mpi_examples/05_jacobi [-n SIZE] [-s STEPS] [FUNCTION-LIBRARY]
  *
@@ -22,8 +22,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A worker's chunks: while it computes one, the next comes in. Each costs DEPTH - 1 rows
- * that the next computes too. */
+/* A worker's chunks: while it computes one, the next comes in. Each costs DEPTH - 1
+ * rows that the next computes too. */
 enum { CHUNKS = 2, HALOS = 4, REQUESTS = HALOS + CHUNKS };
 
 /* What a rank has to know to make a step. Its rows have the numbers 0 to rows - 1. */
@@ -116,7 +116,7 @@ static void step(double *old, double *new)
     compute(old, new, my.rows - DEPTH, my.rows);
 }
 
-/* The same bytes to the worker and back, and no work: what no step can be faster than. */
+/* The same bytes to the worker and back, and no work: no step can be faster. */
 static void transfer(double *old, double *new)
 {
     MPI_Request requests[CHUNKS];

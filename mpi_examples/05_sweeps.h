@@ -4,7 +4,7 @@
 #define EXAMPLE_SWEEPS_H
 
 /* Sweeps between two exchanges. A row depends on so many rows above and below it: that
- * many more are sent and computed twice, and a transfer is made for that many sweeps. */
+ * many more are sent and computed twice, and one transfer is for that many sweeps. */
 enum { DEPTH = 8 };
 
 /* Point j of the middle row after a sweep: a mean of its eight neighbours, with which

@@ -2,8 +2,9 @@
 #include "06_multiply.h"
 #include <rfaas_function.h>
 
-/* Input: some rows of a, then all of b, which is square. Output: as many rows of a b. So
- * what comes in is larger by just b than what goes out. Returns 1 when that isn't so. */
+/* Input: some rows of a, then all of b, which is square. Output: as many rows of a b.
+ * So what comes in is larger by just b than what goes out. Returns 1 when that isn't
+ * so. */
 RFAAS_FUNCTION(matmul)
 {
     size_t n = 0, row;

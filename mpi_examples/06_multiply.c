@@ -1,8 +1,8 @@
 #include "06_multiply.h"
 #include <string.h>
 
-/* A block of `a` (128 KiB) stays in the second-level cache while all columns of `b` come
- * by, a strip of these (8 KiB) in the first. */
+/* A block of `a` (128 KiB) stays in the second-level cache while all columns of `b`
+ * come by, a strip of these (8 KiB) in the first. */
 enum { BLOCK_ROWS = 64, BLOCK_DEPTH = 256 };
 
 /* What fits into one register of most machines. */
@@ -18,7 +18,8 @@ static void add_to(double *c, pair left, pair right)
 }
 
 /* Adds to TILE x TILE numbers of c what `depth` columns of a and rows of b give. The
- * sums stay in registers; gcc leaves them in memory unless the loop over i is unrolled. */
+ * sums stay in registers; gcc leaves them in memory unless the loop over i is
+ * unrolled. */
 static void multiply_tile(const double *a, const pair (*strip)[2], double *c, size_t n,
                           int depth)
 {

@@ -5,10 +5,11 @@
  *
  * Adaptive quadrature: an interval whose integral isn't known well enough is halved, so
  * the queue of intervals grows where the function is difficult, and falls when that has
- * been dealt with. Each rank has a part of [0, 1], of very different difficulty. It takes
- * another worker, up to WORKERS, when there is work for it, and gives one back when there
- * isn't; what one rank gives back another can have. All is done twice: by the ranks
- * alone, then with workers. TRACE gets lines `seconds intervals workers` of rank 0.
+ * been dealt with. Each rank has a part of [0, 1], of very different difficulty. It
+ * takes another worker, up to WORKERS, when there is work for it, and gives one back
+ * when there isn't; what one rank gives back another can have. All is done twice: by
+ * the ranks alone, then with workers. TRACE gets lines `seconds intervals workers` of
+ * rank 0.
  */
 #include "07_simpson.h"
 #include <mpix_rfaas.h>

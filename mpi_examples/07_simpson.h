@@ -1,4 +1,4 @@
-/* What 07_quadrature integrates, and how: the ranks and its function compute the same. */
+/* What 07_quadrature integrates, and how: its ranks and its function do the same. */
 #ifndef EXAMPLE_SIMPSON_H
 #define EXAMPLE_SIMPSON_H
 

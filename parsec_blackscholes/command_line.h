@@ -1,7 +1,7 @@
 /* Reading of a command line with getopt_long: what programs here have in common.
  *
- * A function that finds something wrong, or has shown what was asked for, returns false:
- * there is nothing more to do, and `status` is the exit status. */
+ * A function that finds something wrong, or has shown what was asked for, returns
+ * false: there is nothing more to do, and `status` is the exit status. */
 #ifndef BLACKSCHOLES_COMMAND_LINE_H
 #define BLACKSCHOLES_COMMAND_LINE_H
 
@@ -20,8 +20,8 @@ struct command_line {
 bool command_line_wrong(struct command_line *line, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Read optarg, the value of the option `name`: a fraction from 0 to 1, a number from 1 to
- * the limit. */
+/* Read optarg, the value of the option `name`: a fraction from 0 to 1, a number from 1
+ * to the limit. */
 bool command_line_fraction(struct command_line *line, const char *name, double *value);
 bool command_line_number(struct command_line *line, const char *name, int limit,
                          int *value);

@@ -9,8 +9,8 @@
 /* Prices that differ by more of the strike price from the reference are wrong. */
 #define ERROR_LIMIT 1e-4
 
-/* The largest difference; the largest in parts of the strike price. A price that is not a
- * number is infinitely wrong. */
+/* The largest difference; the largest in parts of the strike price. A price that is not
+ * a number is infinitely wrong. */
 struct errors {
     double largest, relative;
 };

@@ -1,5 +1,5 @@
-/* blackscholes_openmp: the same formula, files and checks as blackscholes, on the threads
- * of one process. What workers gain is to be compared with this. */
+/* blackscholes_openmp: the same formula, files and checks as blackscholes, on the
+ * threads of one process. What workers gain is to be compared with this. */
 #include "command_line.h"
 #include "errors.h"
 #include "output.h"

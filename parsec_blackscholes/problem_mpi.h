@@ -1,5 +1,5 @@
-/* What goes wrong on one rank, told once and known to all. After each step all ranks agree
- * on how it went: nobody is left waiting, and no MPI_Abort is needed. */
+/* What goes wrong on one rank, told once and known to all. After each step all ranks
+ * agree on how it went: nobody is left waiting, and no MPI_Abort is needed. */
 #ifndef BLACKSCHOLES_PROBLEM_MPI_H
 #define BLACKSCHOLES_PROBLEM_MPI_H
 
