@@ -55,16 +55,19 @@ set_up()
 }
 
 # run RANKS PROGRAM [ARGUMENT...]: leaves the report for `value`. Programs compare their
-# results themselves and fail if they are wrong. With 0 ranks there is no mpirun.
+# results themselves and fail if they are wrong. With 0 ranks there is no mpirun. On a
+# terminal it tells what it runs, until it is done.
 run()
 {
     local ranks=$1 launcher=
     shift
     [ "$ranks" = 0 ] || launcher="$mpiexec -n $ranks"
+    [ ! -t 2 ] || printf '%.79s\r' "${launcher:+$launcher }$*" >&2
     $launcher "$@" >"$work/report" 2>"$work/errors" </dev/null || {
         cat "$work/report" "$work/errors" >&2
         fail "failed: $*"
     }
+    [ ! -t 2 ] || printf '%79s\r' '' >&2
     cat "$work/errors" >&2 # warnings
 }
 

@@ -18,10 +18,12 @@ run() # EXAMPLE [ARGUMENT...]
     fi
 }
 
+# Workers for both ranks on any machine; 01 to 04 see to it themselves.
 for example in [0-9][0-9]_*; do
     case $example in
     *.*) ;; # objects and function libraries
-    07_quadrature) run "$example" -w 2 ;;
+    05_jacobi | 06_matmul) RFAAS_CORES=2 run "$example" ;;
+    07_quadrature) RFAAS_CORES=4 run "$example" -w 2 ;;
     08_openmp)
         export OMP_NUM_THREADS=3
         run "$example" funneled
