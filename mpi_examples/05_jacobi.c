@@ -164,10 +164,11 @@ static double *run_plainly(void)
             old[(size_t)i * n + j] = initial(i, j);
     for (int sweep = 0; sweep < my.steps * DEPTH; sweep++) {
         for (int i = 0; i < n; i++) {
-            const double *here = old + (size_t)i * n;
+            size_t begin = (size_t)i * (size_t)n;
+            const double *here = old + begin;
             const double *above = old + (size_t)((i + n - 1) % n) * n;
             const double *below = old + (size_t)((i + 1) % n) * n;
-            double *to = new + (size_t)i *n;
+            double *to = new + begin;
             to[0] = here[0];
             for (int j = 1; j < n - 1; j++)
                 to[j] = mean(above, here, below, j);
