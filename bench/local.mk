@@ -13,6 +13,18 @@ EXTRA_DIST += bench/rdma
 CLEANFILES += bench/functions.so
 EXTRA_DIST += bench/functions.c
 
+# Scripts that measure the applications and plot it, run in a build tree.
+EXTRA_DIST += \
+	bench/blackscholes \
+	bench/jacobi \
+	bench/matmul \
+	bench/quadrature \
+	bench/scaling.sh
+if WITH_MPI
+TESTS += tests/test_bench.sh
+endif
+dist_check_SCRIPTS += tests/test_bench.sh
+
 bench_latency_SOURCES = bench/latency.c
 bench_latency_CPPFLAGS = $(mpi_cppflags) \
 	-DBENCH_FUNCTIONS='"$(abs_top_builddir)/bench/functions.so"'

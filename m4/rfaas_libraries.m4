@@ -77,3 +77,18 @@ AS_IF([test "$with_ucm" = yes],
 AS_IF([test "$with_verbs" = no], [buffers_summary='copied (no verbs)'])
 AC_SUBST([have_ucm])
 AC_SUBST([with_ucm])])
+
+# --disable-openmp: the programs with OpenMP. AC_OPENMP adds that option and sets
+# OPENMP_CFLAGS; a compiler may take the flag and yet have no library.
+AC_DEFUN([RFAAS_WITH_OPENMP],
+[AC_OPENMP
+rfaas_save_CFLAGS=$CFLAGS
+CFLAGS="$CFLAGS $OPENMP_CFLAGS"
+AS_IF([test "$enable_openmp" = no], [with_openmp=no],
+    [AC_MSG_CHECKING([whether OpenMP programs link])
+    AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <omp.h>]],
+            [[return omp_get_max_threads() < _OPENMP;]])],
+        [with_openmp=yes], [with_openmp=no])
+    AC_MSG_RESULT([$with_openmp])])
+CFLAGS=$rfaas_save_CFLAGS
+AM_CONDITIONAL([WITH_OPENMP], [test "$with_openmp" = yes])])

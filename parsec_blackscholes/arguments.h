@@ -2,10 +2,11 @@
 #ifndef BLACKSCHOLES_ARGUMENTS_H
 #define BLACKSCHOLES_ARGUMENTS_H
 
-#include <stdbool.h>
+#include "command_line.h"
 
 /* offload       part of the options that workers price, 0 to 1
  * workers       to lease, for each rank
+ * transfer      time transfers by themselves, too
  * repeat        how often the pricing is timed
  * generate      number of options to generate into `output`; 0: price
  * from          the input to generate from; NULL: the shipped one
@@ -13,14 +14,13 @@
 struct arguments {
     double offload;
     int workers;
+    bool transfer;
     int repeat;
     int generate;
     const char *from;
     const char *input;
     const char *output;
 };
-
-enum { EXIT_USAGE = 2 };
 
 /* Reads the command line. Returns true if there is something to do; otherwise it has
  * printed, if `print`, what was asked for or is wrong, and *status is the exit

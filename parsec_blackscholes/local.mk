@@ -1,4 +1,4 @@
-# blackscholes and its function library. Built by `make`, run by quickstart and by
+# blackscholes, its function library, and its twin with OpenMP. Built by `make`, run by quickstart and by
 # tests/test_blackscholes.sh.
 
 if WITH_MPI
@@ -31,27 +31,16 @@ parsec_blackscholes_blackscholes_CFLAGS = $(AM_CFLAGS) $(blackscholes_flags)
 parsec_blackscholes_blackscholes_LDFLAGS = $(mpi_ldflags)
 parsec_blackscholes_blackscholes_LDADD = $(mpi_ldadd) -lm
 parsec_blackscholes_blackscholes_SOURCES = \
+	$(blackscholes_common) \
 	parsec_blackscholes/arguments.c \
 	parsec_blackscholes/arguments.h \
-	parsec_blackscholes/file.c \
-	parsec_blackscholes/file.h \
 	parsec_blackscholes/generate.c \
 	parsec_blackscholes/generate.h \
-	parsec_blackscholes/input.c \
-	parsec_blackscholes/input.h \
 	parsec_blackscholes/job.h \
-	parsec_blackscholes/kernel.c \
-	parsec_blackscholes/kernel.h \
 	parsec_blackscholes/main.c \
 	parsec_blackscholes/measure.c \
-	parsec_blackscholes/output.c \
-	parsec_blackscholes/output.h \
-	parsec_blackscholes/parse.c \
-	parsec_blackscholes/parse.h \
-	parsec_blackscholes/problem.c \
-	parsec_blackscholes/problem.h \
-	parsec_blackscholes/progress.c \
-	parsec_blackscholes/progress.h \
+	parsec_blackscholes/problem_mpi.c \
+	parsec_blackscholes/problem_mpi.h \
 	parsec_blackscholes/report.c \
 	parsec_blackscholes/report.h \
 	parsec_blackscholes/results.c \
@@ -61,3 +50,34 @@ parsec_blackscholes_blackscholes_SOURCES = \
 	parsec_blackscholes/split.h \
 	parsec_blackscholes/workers.c \
 	parsec_blackscholes/workers.h
+
+# What doesn't know of MPI.
+blackscholes_common = \
+	parsec_blackscholes/command_line.c \
+	parsec_blackscholes/command_line.h \
+	parsec_blackscholes/errors.c \
+	parsec_blackscholes/errors.h \
+	parsec_blackscholes/file.c \
+	parsec_blackscholes/file.h \
+	parsec_blackscholes/input.c \
+	parsec_blackscholes/input.h \
+	parsec_blackscholes/kernel.c \
+	parsec_blackscholes/kernel.h \
+	parsec_blackscholes/output.c \
+	parsec_blackscholes/output.h \
+	parsec_blackscholes/parse.c \
+	parsec_blackscholes/parse.h \
+	parsec_blackscholes/problem.c \
+	parsec_blackscholes/problem.h \
+	parsec_blackscholes/progress.c \
+	parsec_blackscholes/progress.h
+
+if WITH_OPENMP
+noinst_PROGRAMS += parsec_blackscholes/blackscholes_openmp
+endif
+parsec_blackscholes_blackscholes_openmp_CFLAGS = \
+	$(AM_CFLAGS) $(blackscholes_flags) $(OPENMP_CFLAGS)
+parsec_blackscholes_blackscholes_openmp_LDADD = -lm
+parsec_blackscholes_blackscholes_openmp_SOURCES = \
+	$(blackscholes_common) \
+	parsec_blackscholes/openmp.c

@@ -27,16 +27,34 @@ static struct pass slowest_of(struct pass mine, int rank)
     return (struct pass){times[0], times[1], times[2]};
 }
 
-/* One pass on all ranks at once. With a NULL split the ranks do it alone. */
-static bool run_pass(struct job *job, struct split *split, struct pass *pass)
+/* What the passes do: the rank alone, with workers, or only sending to them. */
+typedef void pass_work(struct job *job, struct split *split, struct pass *pass);
+
+static void work_alone(struct job *job, struct split *split, struct pass *pass)
+{
+    (void)split;
+    price_alone(&job->part, pass, &job->progress);
+}
+
+static void work_together(struct job *job, struct split *split, struct pass *pass)
+{
+    split_price(split, pass, &job->progress, job->problem);
+}
+
+static void work_transfer(struct job *job, struct split *split, struct pass *pass)
+{
+    split_transfer(split, pass, job->problem);
+    progress_add(&job->progress, job->part.n);
+}
+
+/* One pass on all ranks at once. */
+static bool run_pass(struct job *job, pass_work *work, struct split *split,
+                     struct pass *pass)
 {
     struct pass mine = {0};
     forget_prices(job);
     mpi_check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
-    if (split == NULL)
-        price_alone(&job->part, &mine, &job->progress);
-    else
-        split_price(split, &mine, &job->progress, job->problem);
+    work(job, split, &mine);
     *pass = slowest_of(mine, job->rank);
     return all_well(job->problem);
 }
@@ -48,8 +66,8 @@ static int compare_passes(const void *a, const void *b)
 }
 
 /* Runs one pass that warms up, and the `repeat` ones that count. */
-static bool run_passes(struct job *job, struct split *split, struct pass *first,
-                       struct pass *median)
+static bool run_passes(struct job *job, const char *what, pass_work *work,
+                       struct split *split, struct pass *first, struct pass *median)
 {
     int repeat = job->arguments->repeat;
     struct pass *passes = calloc((size_t)repeat, sizeof *passes);
@@ -59,15 +77,24 @@ static bool run_passes(struct job *job, struct split *split, struct pass *first,
         free(passes);
         return false;
     }
-    progress_begin(&job->progress, split == NULL ? "price alone" : "price hybrid",
-                   (double)job->part.n * (repeat + 1), job->visible);
-    bool well = run_pass(job, split, first);
+    progress_begin(&job->progress, what, (double)job->part.n * (repeat + 1),
+                   job->visible);
+    bool well = run_pass(job, work, split, first);
     for (int i = 0; well && i < repeat; i++)
-        well = run_pass(job, split, &passes[i]);
+        well = run_pass(job, work, split, &passes[i]);
     progress_end(&job->progress);
     qsort(passes, (size_t)repeat, sizeof *passes, compare_passes);
     *median = passes[(repeat - 1) / 2];
     free(passes);
+    return well;
+}
+
+static bool measure_transfer(struct job *job, struct split *split)
+{
+    struct pass first;
+    bool well = run_passes(job, "transfer", work_transfer, split, &first,
+                           &job->report.transfer);
+    split->offloaded = 0;
     return well;
 }
 
@@ -77,8 +104,11 @@ static bool price_together(struct job *job)
     struct report *r = &job->report;
     split_create(&split, &job->part, &job->workers, job->arguments->offload,
                  job->problem);
-    bool well =
-        all_well(job->problem) && run_passes(job, &split, &r->first, &r->hybrid);
+    bool well = all_well(job->problem);
+    if (well && job->arguments->transfer)
+        well = measure_transfer(job, &split);
+    well = well && run_passes(job, "price hybrid", work_together, &split, &r->first,
+                              &r->hybrid);
     int64_t offloaded = split.offloaded, sum = 0;
     split_free(&split);
     mpi_check(MPI_Reduce(&offloaded, &sum, 1, MPI_INT64_T, MPI_SUM, 0, MPI_COMM_WORLD),
@@ -92,10 +122,10 @@ static bool price_together(struct job *job)
 bool job_price(struct job *job)
 {
     struct pass first;
-    if (!run_passes(job, NULL, &first, &job->report.alone))
+    if (!run_passes(job, "price alone", work_alone, NULL, &first, &job->report.alone))
         return false;
     double begin = MPI_Wtime();
-    workers_lease(&job->workers, job->arguments->workers);
+    workers_lease(&job->workers, job->arguments->workers, job->arguments->transfer);
     mpi_check(MPI_Allreduce(&job->workers.count, &job->report.workers, 1, MPI_INT,
                             MPI_SUM, MPI_COMM_WORLD),
               "MPI_Allreduce");

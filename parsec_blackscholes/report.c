@@ -13,6 +13,10 @@ static void print_pricing(const struct report *r, FILE *to)
     fprintf(to, "  median of %d; %.3f pricing, %.3f waiting; the first %.3f\n",
             r->repeat, r->hybrid.local * 1e3, r->hybrid.waiting * 1e3,
             r->first.total * 1e3);
+    if (r->transfer.total > 0) {
+        print_time(to, "transfer floor", r->transfer.total);
+        fprintf(to, "  median of %d; the same without pricing\n", r->repeat);
+    }
 }
 
 bool report_print(const struct report *r, FILE *to)
@@ -31,7 +35,6 @@ bool report_print(const struct report *r, FILE *to)
     fputc('\n', to);
     fprintf(to, "%-16s%12.3f     hybrid against alone\n", "speed-up",
             r->hybrid.total > 0 ? r->alone.total / r->hybrid.total : 1);
-    fprintf(to, "%-16s%12.3g     %.3g of the strike, limit %g\n", "largest error",
-            r->error, r->relative_error, ERROR_LIMIT);
+    errors_print(&r->errors, to);
     return fflush(to) == 0 && !ferror(to);
 }

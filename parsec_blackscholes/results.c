@@ -1,48 +1,20 @@
 /* What becomes of the prices. */
 #include "job.h"
 
+#include "errors.h"
 #include "output.h"
 
-#include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
-
-/* Compares this rank's prices with the references. A price that is not a number is
- * infinitely wrong. Returns the option with the largest error relative to its
- * strike. */
-static int find_worst(const struct job *job, double *error, double *relative)
-{
-    int worst = 0;
-    *error = *relative = 0;
-    for (int i = 0; i < job->part.n; i++) {
-        double e = fabs((double)job->prices[i] - (double)job->references[i]);
-        double r = e / (double)job->options[i].strike;
-        if (!(e <= *error))
-            *error = isnan(e) ? INFINITY : e;
-        if (!(r <= *relative)) {
-            *relative = isnan(r) ? INFINITY : r;
-            worst = i;
-        }
-    }
-    return worst;
-}
 
 bool job_check_prices(struct job *job)
 {
-    double error, relative;
-    int worst = find_worst(job, &error, &relative);
-    if (relative > ERROR_LIMIT)
-        problem_set(
-            job->problem,
-            "%s:%" PRId64 ": priced at %g, which differs from the reference price "
-            "%g by %.3g of the strike price, more than %g",
-            job->input.path, job->input.first + worst + 2, (double)job->prices[worst],
-            (double)job->references[worst], relative, ERROR_LIMIT);
-    double mine[] = {error, relative}, largest[2];
+    struct errors errors;
+    errors_find(&errors, &job->input, job->options, job->prices, job->references,
+                job->problem);
+    double mine[] = {errors.largest, errors.relative}, largest[2];
     mpi_check(MPI_Allreduce(mine, largest, 2, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD),
               "MPI_Allreduce");
-    job->report.error = largest[0];
-    job->report.relative_error = largest[1];
+    job->report.errors = (struct errors){largest[0], largest[1]};
     return all_well(job->problem);
 }
 

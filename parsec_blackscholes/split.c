@@ -113,7 +113,7 @@ static void send_chunk(struct split *s, int slot)
     if (s->next == s->chunks || is_hopeless(s))
         return;
     int begin = chunk_begin(s, s->next), n = chunk_length(s, s->next);
-    int code = MPIX_Iinvoke(w->function, s->part->options + begin, n, w->option,
+    int code = MPIX_Iinvoke(s->function, s->part->options + begin, n, w->option,
                             s->part->prices + begin, n, MPI_FLOAT, MPIX_ANY_WORKER,
                             w->lease, &s->requests[slot]);
     if (code == MPI_SUCCESS) {
@@ -204,13 +204,32 @@ static void price_rest(struct split *s, struct progress *progress)
     }
 }
 
+/* Sends as many chunks as may be under way. */
+static void start_chunks(struct split *s, MPIX_Function function)
+{
+    s->function = function;
+    s->next = s->returned = s->outstanding = 0;
+    for (int slot = 0; slot < s->window; slot++)
+        send_chunk(s, slot);
+}
+
+bool split_transfer(struct split *s, struct pass *pass, char *problem)
+{
+    struct progress none = {0};
+    double begin = MPI_Wtime();
+    start_chunks(s, s->workers->nothing);
+    if (!wait_for_chunks(s, &none, problem))
+        return false;
+    double seconds = MPI_Wtime() - begin;
+    *pass = (struct pass){.total = seconds, .waiting = seconds};
+    return true;
+}
+
 bool split_price(struct split *s, struct pass *pass, struct progress *progress,
                  char *problem)
 {
     double begin = MPI_Wtime();
-    s->next = s->returned = s->outstanding = 0;
-    for (int slot = 0; slot < s->window; slot++)
-        send_chunk(s, slot);
+    start_chunks(s, s->workers->price);
     for (int done = 0; done < s->first;) {
         int n = smaller(PIECE, s->first - done);
         price_range(s->part, done, n);

@@ -30,6 +30,7 @@ struct split {
     const struct part *part;
     struct workers *workers;
     int first, chunk, chunks;
+    MPIX_Function function;
     int64_t offloaded;
     int window;
     int outstanding;
@@ -47,6 +48,10 @@ void price_alone(const struct part *part, struct pass *pass, struct progress *pr
 
 bool split_create(struct split *split, const struct part *part, struct workers *workers,
                   double offload, char *problem);
+
+/* Sends the workers their options and gets as many prices, which are none: what pricing
+ * by workers takes at least. */
+bool split_transfer(struct split *split, struct pass *pass, char *problem);
 
 /* The rank and its workers price at the same time. What a worker fails to do is
  * priced by the rank; workers->warning then says why. Returns false only if MPI

@@ -37,22 +37,24 @@ static int acquire(struct workers *w, int wanted)
     return code;
 }
 
-static bool load_function(struct workers *w)
+static bool load_functions(struct workers *w, bool transfer)
 {
     char path[PATH_MAX], problem[PROBLEM_SIZE];
     if (!shipped_find(path, "libblackscholes.so", problem)) {
         problem_set(w->warning, "no function for the workers: %s", problem);
         return false;
     }
-    int code = MPIX_Function_load(w->pool, path, "blackscholes_price", &w->function);
+    int code = MPIX_Function_load(w->pool, path, "blackscholes_price", &w->price);
+    if (code == MPI_SUCCESS && transfer)
+        code = MPIX_Function_load(w->pool, path, "blackscholes_nothing", &w->nothing);
     if (code != MPI_SUCCESS)
         warn(w, "no function for the workers", code);
     return code == MPI_SUCCESS;
 }
 
-void workers_lease(struct workers *w, int wanted)
+void workers_lease(struct workers *w, int wanted, bool transfer)
 {
-    if (w->pool == MPIX_POOL_NULL || !load_function(w))
+    if (w->pool == MPIX_POOL_NULL || !load_functions(w, transfer))
         return;
     int code = acquire(w, wanted);
     if (code == MPI_SUCCESS)
@@ -98,8 +100,10 @@ void workers_end(struct workers *w)
 {
     if (w->lease != MPIX_LEASE_NULL)
         MPIX_Lease_release(&w->lease);
-    if (w->function != MPIX_FUNCTION_NULL)
-        MPIX_Function_free(&w->function);
+    if (w->price != MPIX_FUNCTION_NULL)
+        MPIX_Function_free(&w->price);
+    if (w->nothing != MPIX_FUNCTION_NULL)
+        MPIX_Function_free(&w->nothing);
     if (w->pool != MPIX_POOL_NULL)
         MPIX_Pool_free(&w->pool);
     if (w->option != MPI_DATATYPE_NULL)

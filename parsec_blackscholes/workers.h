@@ -5,18 +5,19 @@
 #ifndef BLACKSCHOLES_WORKERS_H
 #define BLACKSCHOLES_WORKERS_H
 
-#include "problem.h"
+#include "problem_mpi.h"
 
 #include <mpix_rfaas.h>
 #include <stddef.h>
 
-/* count    workers granted, 0 without a lease
+/* price    the function that prices; nothing: the one that only sends as much back
+ * count    workers granted, 0 without a lease
  * option   datatype of one struct stock_option
  * warning  what couldn't be had, "" as long as all could */
 struct workers {
     MPIX_Pool pool;
     MPIX_Lease lease;
-    MPIX_Function function;
+    MPIX_Function price, nothing;
     MPI_Datatype option;
     int count;
     char warning[PROBLEM_SIZE];
@@ -27,8 +28,9 @@ struct workers {
 /* Collective over MPI_COMM_WORLD: creates the pool. */
 void workers_start(struct workers *workers);
 
-/* Leases up to `wanted` workers and loads the function. */
-void workers_lease(struct workers *workers, int wanted);
+/* Leases up to `wanted` workers and loads the functions, `nothing` only for the sake of
+ * measuring transfers. */
+void workers_lease(struct workers *workers, int wanted, bool transfer);
 
 /* NULL and a problem if there is no memory. Freed by workers_free_memory; before
  * workers_end. */

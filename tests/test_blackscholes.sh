@@ -102,8 +102,8 @@ refused() {
 }
 
 one_message() { # PATTERN
-    [ "$(grep -c '^blackscholes: ' "$scratch/stderr")" -eq 1 ] &&
-        grep '^blackscholes: ' "$scratch/stderr" | grep -q -e "$1"
+    [ "$(grep -c "^${program##*/}: " "$scratch/stderr")" -eq 1 ] &&
+        grep "^${program##*/}: " "$scratch/stderr" | grep -q -e "$1"
 }
 
 silent() {
@@ -160,6 +160,11 @@ check 'workers have priced all' reported offload '1\.000 +workers priced 1\.000'
 check 'half by workers, 3 times' same_prices 4 --offload 0.5 --repeat 3
 check 'workers have priced half' reported offload '0\.500 +workers priced 0\.50'
 check 'the median is told' reported 'price alone' '.* median of 3'
+transfers() {
+    same_prices 1 --transfer --repeat 3 &&
+        reported 'transfer floor' '[0-9.]+ ms +median of 3'
+}
+check 'transfers by themselves' transfers
 check 'more workers than there are' same_prices 1 --workers 1000
 check 'they are reported' one_message 'warning: only [0-9]* of 1000 workers are free'
 
@@ -379,6 +384,47 @@ to_null() {
         reported speed-up '[0-9]'
 }
 check 'prices to /dev/null' to_null
+
+# ---- the twin with OpenMP ----
+
+twin_prices() { # ARGUMENT...
+    fresh
+    launch 0 "$@" "$shipped" "$output" && only_files out && silent &&
+        cmp "$output" "$scratch/reference" && reported 'price openmp' '[0-9.]+ ms'
+}
+
+twin_large() {
+    fresh
+    launch 0 --threads 3 --repeat 2 "$scratch/large" "$output" &&
+        right_prices "$scratch/large" "$output" && reported threads '3$' &&
+        reported 'price openmp' '.* median of 2'
+}
+
+twin_wrong_reference() {
+    fresh
+    with 50 9 99 >"$input"
+    launch 0 "$input" "$output"
+    [ $status -eq 1 ] && cmp "$output" "$scratch/reference" &&
+        one_message "$input:50: .* differs from the reference price 99 by"
+}
+
+test_twin() {
+    check 'OpenMP: as many threads as it likes' twin_prices
+    check 'OpenMP: 1 thread' twin_prices --threads 1
+    check 'OpenMP: more threads than chunks' twin_prices --threads 7
+    check 'OpenMP: 50001 options, 3 threads' twin_large
+    check 'OpenMP: a price that is not the reference price' twin_wrong_reference
+    bad 'OpenMP: a bad input' 0 ':17: expected a spot price above 0, found "abc"' \
+        with 17 1 abc
+    check 'OpenMP: full disk' refused 0 1 '/dev/full: cannot write: No space' \
+        "$shipped" /dev/full
+    usage '--threads: expected a number from 1 to' --threads 0 in out
+    usage 'expected OUTPUT' in
+    usage '--offload: no such option' --offload 0.5 in out
+}
+whole=$program program=${program}_openmp
+[ ! -x "$program" ] || test_twin
+program=$whole
 
 # ---- the end before its time ----
 
