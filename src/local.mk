@@ -16,6 +16,8 @@ noinst_LTLIBRARIES += \
 
 libbase_la_LIBADD = $(INIPARSER_LIBS) $(HWLOC_LIBS)
 libbase_la_SOURCES = \
+	src/base/callable.c \
+	src/base/callable.h \
 	src/base/clock.h \
 	src/base/config.c \
 	src/base/config.h \

@@ -5,6 +5,7 @@
 #ifndef RFAAS_CLIENT_CLIENT_H
 #define RFAAS_CLIENT_CLIENT_H
 
+#include "base/callable.h"
 #include "base/config.h"
 #include "base/export.h"
 #include "client/arena.h"
@@ -94,7 +95,8 @@ struct rfaas_function {
     rfaas_session *session;
     uint32_t number;
     char *name;
-    void *library;  /* of dlopen */
+    void *library; /* of dlopen */
+    struct rfaas_callable callable;
     char *broken;   /* why a worker couldn't load it, or NULL */
     int references; /* the user's and those of requests */
     rfaas_function *next;
@@ -196,5 +198,12 @@ RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
 RFAAS_PRIVATE_API void rfaas_request_withdraw(rfaas_session *session,
                                               rfaas_request **request, void *arg);
 RFAAS_PRIVATE_API rfaas_session *rfaas_lease_session(const rfaas_lease *lease);
+/* The function as this process has it loaded, to be called here. */
+RFAAS_PRIVATE_API const struct rfaas_callable *
+rfaas_function_callable(const rfaas_function *function);
+/* Its name; valid as long as the function. */
+RFAAS_PRIVATE_API const char *rfaas_function_name(const rfaas_function *function);
+/* Whether a worker couldn't load it: it works in this process alone, then. */
+RFAAS_PRIVATE_API bool rfaas_function_broken(rfaas_function *function);
 
 #endif
