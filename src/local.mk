@@ -171,6 +171,8 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/datatype.c \
 	src/mpi/errors.c \
 	src/mpi/function.c \
+	src/mpi/invocation.c \
+	src/mpi/invocation.h \
 	src/mpi/invoke.c \
 	src/mpi/launch.c \
 	src/mpi/lease.c \
@@ -179,4 +181,6 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/pool.c \
 	src/mpi/progress.c \
 	src/mpi/settings.c \
-	src/mpi/settings.h
+	src/mpi/settings.h \
+	src/mpi/task.c \
+	src/mpi/task.h
