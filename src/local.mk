@@ -176,8 +176,17 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/invoke.c \
 	src/mpi/launch.c \
 	src/mpi/lease.c \
+	src/mpi/loop.c \
+	src/mpi/loop.h \
+	src/mpi/loop_local.c \
+	src/mpi/loop_model.c \
+	src/mpi/loop_model.h \
+	src/mpi/loop_remote.c \
+	src/mpi/loop_work.c \
+	src/mpi/loop_work.h \
 	src/mpi/mpich.c \
 	src/mpi/mpix.h \
+	src/mpi/parallel_for.c \
 	src/mpi/pool.c \
 	src/mpi/progress.c \
 	src/mpi/settings.c \

@@ -2,7 +2,6 @@
 #ifndef RFAAS_BASE_CALLABLE_H
 #define RFAAS_BASE_CALLABLE_H
 
-#include "base/export.h"
 #include "rfaas_function.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,8 +14,8 @@ struct rfaas_callable {
 
 /* Finds symbol `name` in `library`, a handle of dlopen. False: there is none, and
  * dlerror() tells why. */
-RFAAS_PRIVATE_API bool rfaas_callable_find(void *library, const char *name,
-                                           struct rfaas_callable *callable);
+bool rfaas_callable_find(void *library, const char *name,
+                         struct rfaas_callable *callable);
 
 /* Calls it and returns what it returned; a classic function's status is 0. These take
  * no input of 4 GiB or more. */

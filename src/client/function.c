@@ -180,3 +180,10 @@ bool rfaas_function_broken(rfaas_function *function)
     session_unlock(function->session);
     return broken;
 }
+
+void rfaas_function_hold(rfaas_function *function)
+{
+    session_lock(function->session);
+    function->references++;
+    session_unlock(function->session);
+}
