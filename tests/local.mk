@@ -151,6 +151,7 @@ tests_test_session_verbs_SOURCES = tests/test_session_verbs.c tests/verbs_only.h
 # which the compiler sees: no warnings ----
 test_functions = \
 	tests/functions/functions.c \
+	tests/functions/loops.c \
 	tests/functions/rogue.c \
 	tests/functions/starts.c
 EXTRA_DIST += $(test_functions)
@@ -168,6 +169,8 @@ mpi_tests = \
 	tests/test_mpi_errors \
 	tests/test_mpi_faults \
 	tests/test_mpi_invocations \
+	tests/test_mpi_loop_losses \
+	tests/test_mpi_loops \
 	tests/test_mpi_losses \
 	tests/test_mpi_pools \
 	tests/test_mpi_races \
@@ -235,6 +238,16 @@ tests_test_mpi_invocations_SOURCES = tests/test_mpi_invocations.c $(mpi_test_poo
 tests_test_mpi_invocations_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_invocations_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_invocations_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_loop_losses_SOURCES = tests/test_mpi_loop_losses.c $(mpi_test_pool)
+tests_test_mpi_loop_losses_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_loop_losses_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_loop_losses_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_loops_SOURCES = tests/test_mpi_loops.c $(mpi_test_pool)
+tests_test_mpi_loops_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_loops_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_loops_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_losses_SOURCES = tests/test_mpi_losses.c $(mpi_test_pool)
 tests_test_mpi_losses_CPPFLAGS = $(mpi_cppflags)

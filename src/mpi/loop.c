@@ -74,6 +74,7 @@ int loop_create(const struct loop_arguments *a, const struct loop_settings *sett
     pthread_mutex_init(&loop->mutex, NULL);
     pthread_cond_init(&loop->changed, NULL);
     loop_work_create(&loop->work, a->elements);
+    loop->ended = a->elements == 0;
     int code = pack(loop, a);
     if (code == MPI_SUCCESS)
         code = loop_workers_create(loop);
