@@ -50,6 +50,7 @@ unit_tests = \
 	tests/test_lease_random \
 	tests/test_leases \
 	tests/test_listener \
+	tests/test_loops \
 	tests/test_manager \
 	tests/test_manager_abuse \
 	tests/test_manager_program \
@@ -105,6 +106,13 @@ tests_test_handshake_SOURCES = tests/test_handshake.c $(control_peers)
 tests_test_keys_SOURCES = tests/test_keys.c $(control_peers)
 tests_test_listener_SOURCES = tests/test_listener.c $(control_peers)
 tests_test_tcp_SOURCES = tests/test_tcp.c $(control_peers)
+
+# The parts of loops that know nothing of MPI.
+tests_test_loops_SOURCES = tests/test_loops.c \
+	src/mpi/loop_model.c \
+	src/mpi/loop_model.h \
+	src/mpi/loop_work.c \
+	src/mpi/loop_work.h
 
 lease_recorder = \
 	tests/lease_recorder.c \

@@ -232,9 +232,9 @@ static void test_executor(void)
 static void test_lease_expires(void)
 {
     MPIX_Loop stats = {0};
-    if (!set_up(SETTINGS("lease_seconds=0.2")))
+    if (!set_up(SETTINGS("lease_seconds=1")))
         return;
-    fill(900000000);
+    fill(2100000000);
     MPI_Request request = begin(2, SETTINGS("schedule=static"));
     CHECK_OK(MPI_Wait(&request, MPI_STATUS_IGNORE));
     CHECK(all_right(2));

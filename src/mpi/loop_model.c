@@ -14,6 +14,7 @@ static const double TRANSFER_MOST = 0.8;
 /* How much a new measurement of sending counts: the first ones contain what is set up
  * once. */
 static const double NEW = 1.0 / 8;
+static const double LATENCY_RISE = 1.0 / 16;
 
 void loop_rate_add(struct loop_rate *rate, double ns, double elements)
 {
@@ -69,13 +70,19 @@ void loop_model_received(struct loop_model *model, double ns, double elements)
 void loop_model_answered(struct loop_model *model, double ns, double elements,
                          bool was_idle)
 {
-    if (!was_idle || loop_model_remote(model) <= 0) {
-        loop_rate_add(&model->remote, ns, elements);
-        return;
+    double each = loop_model_remote(model);
+    if (was_idle && each > 0) {
+        double sample = ns - elements * each;
+        if (sample < 0)
+            sample = 0;
+        /* Answers are seen late rather than early. */
+        double weight = model->latency <= 0       ? 1
+                        : sample < model->latency ? 0.5
+                                                  : LATENCY_RISE;
+        model->latency += (sample - model->latency) * weight;
+        ns = ns > model->latency ? ns - model->latency : 0;
     }
-    double latency = ns - elements * loop_model_remote(model);
-    if (latency > 0)
-        model->latency += (latency - model->latency) * (model->latency > 0 ? NEW : 1);
+    loop_rate_add(&model->remote, ns, elements);
 }
 
 double loop_model_end(const struct loop_model *model, const struct loop_outlook *o)

@@ -152,7 +152,8 @@ static void on_done(rfaas_request *inner, void *arg)
     if (result.status == RFAAS_OK)
         loop_model_answered(&loop->model, (double)(now - worker->since),
                             (double)chunk->span.count, chunk->to_idle);
-    worker->since = now;
+    if (result.status != RFAAS_ERR_CANCELLED)
+        worker->since = now;
     worker->chunks--;
     worker->queued -= chunk->span.count;
     take_in(loop, chunk, &result, text);

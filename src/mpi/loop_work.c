@@ -61,34 +61,45 @@ void loop_work_done(struct loop_work *work, const struct loop_span *span,
     *(offloaded ? &work->offloaded : &work->local) += span->count;
 }
 
+/* The halves, the first one on top: they are done again next. */
+static void push_halves(struct loop_work *work, struct loop_span span)
+{
+    struct loop_span first = span, second = span;
+    first.count = span.count / 2;
+    second.first += first.count;
+    second.count -= first.count;
+    push(work, second);
+    push(work, first);
+}
+
 void loop_work_failed(struct loop_work *work, const struct loop_span *span, bool crash,
                       const char *text)
 {
-    if (crash)
-        work->crashes++;
-    bool crashed = crash || span->crashed;
-    if (span->count == 1 || (crashed && work->crashes > LOOP_CRASHES_MOST)) {
+    struct loop_span again = *span;
+    work->crashes += crash;
+    again.crashed |= crash;
+    if (span->count == 1 || (again.crashed && work->crashes > LOOP_CRASHES_MOST))
         fail(work, span, text);
-        return;
-    }
-    int64_t half = span->count / 2;
-    struct loop_span second = {
-        .first = span->first + half, .count = span->count - half, .crashed = crashed};
-    struct loop_span first = {.first = span->first, .count = half, .crashed = crashed};
-    push(work, second);
-    push(work, first); /* on top: done next */
+    else
+        push_halves(work, again);
 }
 
 void loop_work_lost(struct loop_work *work, const struct loop_span *span, bool guilty,
                     const char *text)
 {
     struct loop_span again = *span;
-    if (guilty && ++again.losses >= LOOP_LOSSES_MOST) {
-        loop_work_failed(work, span, true, text);
+    bool often = guilty && ++again.losses >= LOOP_LOSSES_MOST;
+    if (often && span->count == 1) {
+        fail(work, span, text);
         return;
     }
     work->retried++;
-    push(work, again);
+    if (!often) {
+        push(work, again);
+        return;
+    }
+    again.losses = 1; /* still nothing for threads of the rank */
+    push_halves(work, again);
 }
 
 void loop_work_return(struct loop_work *work, const struct loop_span *span)

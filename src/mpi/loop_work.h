@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 enum {
-    /* A chunk with which so many workers were lost is taken for the cause. */
+    /* A chunk with which so many workers were lost may be the cause: it is halved, and a
+     * single element has failed. */
     LOOP_LOSSES_MOST = 5,
     /* Workers that a loop may crash in the search for the elements that do it: each costs
      * the start of another. */
@@ -63,7 +64,7 @@ void loop_work_done(struct loop_work *work, const struct loop_span *span,
  * elements are left, which have failed. `crash`: it took a worker along. */
 void loop_work_failed(struct loop_work *work, const struct loop_span *span, bool crash,
                       const char *text);
-/* The worker was lost with it; `guilty`: by its own end. */
+/* The worker was lost with it; `guilty`: it alone, which may be the elements' fault. */
 void loop_work_lost(struct loop_work *work, const struct loop_span *span, bool guilty,
                     const char *text);
 /* It was taken, and nothing was done. */
