@@ -128,7 +128,19 @@ typedef struct MPIX_Loop {
     X(Iparallel_for, (MPIX_Function function, MPI_Count n, const void *in,         \
                       MPI_Datatype intype, void *out, MPI_Datatype outtype,        \
                       MPIX_Lease lease, MPI_Info info, MPI_Request *request))      \
-    X(Loop_stats, (MPIX_Function function, MPIX_Loop *stats))
+    X(Loop_stats, (MPIX_Function function, MPIX_Loop *stats))                      \
+    X(Invoke_all,                                                                  \
+      (MPIX_Function function, const void *inbuf, MPI_Count incount,               \
+       const MPI_Count incounts[], const MPI_Aint indispls[], MPI_Datatype intype, \
+       void *outbuf, MPI_Count outcount, const MPI_Count outcounts[],              \
+       const MPI_Aint outdispls[], MPI_Datatype outtype, MPI_Op op,                \
+       MPIX_Lease lease, MPI_Status *status))                                      \
+    X(Iinvoke_all,                                                                 \
+      (MPIX_Function function, const void *inbuf, MPI_Count incount,               \
+       const MPI_Count incounts[], const MPI_Aint indispls[], MPI_Datatype intype, \
+       void *outbuf, MPI_Count outcount, const MPI_Count outcounts[],              \
+       const MPI_Aint outdispls[], MPI_Datatype outtype, MPI_Op op,                \
+       MPIX_Lease lease, MPI_Request *request))
 
 #define MPIX_RFAAS_DECLARE(name, parameters)                                       \
     MPIX_RFAAS_API int MPIX_##name parameters;                                     \
@@ -236,6 +248,26 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *
  * MPIX_Loop_stats(function, stats)
  *   How the last loop of the function that ended went; all 0 before the first.
+ *
+ * MPIX_Invoke_all(…, status), MPIX_Iinvoke_all(…, request)
+ *   Runs the function once on every worker of the lease, each with its part of the
+ *   input, and puts the results where they belong. incounts and outcounts have an
+ *   entry for each worker; where they are NULL the parts of all incount or outcount
+ *   elements are equal, and the first ones have one element more if it doesn't come
+ *   out even. indispls and outdispls say where parts begin, in elements (their
+ *   datatype's extents); NULL, also wherever counts are NULL: one behind the other.
+ *   With counts, incount and outcount mean nothing. Parts of the output must not
+ *   overlap. The arrays are read before the call returns.
+ *   op: MPI_OP_NULL, or an operation: then each worker gives outcount elements, no
+ *   more, no less, and outbuf gets all of them reduced in the order of the workers;
+ *   outcounts and outdispls are NULL, and outtype has no gaps. op has to stay until
+ *   the request has completed.
+ *   status: MPI_Get_count(status, outtype) is what all have written together (with
+ *   op: outcount). MPI_TAG is 0, or else the first return value that isn't in the
+ *   workers' order, and MPI_SOURCE its worker (else MPI_UNDEFINED).
+ *   Errors: those of MPIX_Invoke. If parts fail, the request has the first one's error
+ *   in the workers' order, with that worker as MPI_SOURCE; the others' results are in
+ *   place, except with op. MPI_Cancel does nothing.
  */
 
 #ifdef __cplusplus

@@ -174,6 +174,7 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/invocation.c \
 	src/mpi/invocation.h \
 	src/mpi/invoke.c \
+	src/mpi/invoke_all.c \
 	src/mpi/launch.c \
 	src/mpi/lease.c \
 	src/mpi/loop.c \

@@ -177,6 +177,7 @@ mpi_tests = \
 	tests/test_mpi_errors \
 	tests/test_mpi_faults \
 	tests/test_mpi_invocations \
+	tests/test_mpi_invoke_all \
 	tests/test_mpi_loop_losses \
 	tests/test_mpi_loops \
 	tests/test_mpi_losses \
@@ -246,6 +247,11 @@ tests_test_mpi_invocations_SOURCES = tests/test_mpi_invocations.c $(mpi_test_poo
 tests_test_mpi_invocations_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_invocations_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_invocations_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_invoke_all_SOURCES = tests/test_mpi_invoke_all.c $(mpi_test_pool)
+tests_test_mpi_invoke_all_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_invoke_all_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_invoke_all_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_loop_losses_SOURCES = tests/test_mpi_loop_losses.c $(mpi_test_pool)
 tests_test_mpi_loop_losses_CPPFLAGS = $(mpi_cppflags)

@@ -232,7 +232,7 @@ static void test_executor(void)
 static void test_lease_expires(void)
 {
     MPIX_Loop stats = {0};
-    if (!set_up(SETTINGS("lease_seconds=1")))
+    if (!set_up(SETTINGS("lease_seconds=0.5")))
         return;
     fill(2100000000);
     MPI_Request request = begin(2, SETTINGS("schedule=static"));
