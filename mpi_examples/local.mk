@@ -6,12 +6,14 @@ mpi_examples = \
 	mpi_examples/01_hello \
 	mpi_examples/02_overlap \
 	mpi_examples/03_many_workers \
-	mpi_examples/04_errors
+	mpi_examples/04_errors \
+	mpi_examples/05_loops
 example_functions = \
 	mpi_examples/01_functions.so \
 	mpi_examples/02_functions.so \
 	mpi_examples/03_functions.so \
-	mpi_examples/04_functions.so
+	mpi_examples/04_functions.so \
+	mpi_examples/05_functions.so
 
 if WITH_MPI
 noinst_PROGRAMS += $(mpi_examples)
@@ -50,3 +52,9 @@ mpi_examples_04_errors_CPPFLAGS = $(mpi_cppflags) \
 	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/04_functions.so"'
 mpi_examples_04_errors_LDFLAGS = $(mpi_ldflags)
 mpi_examples_04_errors_LDADD = $(mpi_ldadd)
+
+mpi_examples_05_loops_SOURCES = mpi_examples/05_loops.c
+mpi_examples_05_loops_CPPFLAGS = $(mpi_cppflags) \
+	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/05_functions.so"'
+mpi_examples_05_loops_LDFLAGS = $(mpi_ldflags)
+mpi_examples_05_loops_LDADD = $(mpi_ldadd) -lm
