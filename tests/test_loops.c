@@ -221,8 +221,8 @@ static void test_unknown(void)
     struct loop_model model = {0};
     CHECK(end_of(&model, 1000, 1, idle, 1) == 0);
     CHECK(loop_model_chunk(&model, 0, 0, 100) == 0);
-    CHECK(loop_model_step(&model) == 1);
-    loop_rate_add(&model.local, 100, 1); /* workers are taken for as fast */
+    CHECK(loop_model_step(&model, 1000) == 1);
+    loop_model_worked(&model, 100, 1); /* workers are taken for as fast */
     CHECK(near(end_of(&model, 1000, 1, idle, 1), 50000));
 }
 
@@ -238,6 +238,24 @@ static void test_chunks(void)
     struct loop_model heavy = model_of(1e6, 1e6, 0, 0);
     CHECK(loop_model_chunk(&heavy, 1e6, 0, 1e9) == 1);
     CHECK(loop_model_chunk(&heavy, 0.5e6, 0, 1e9) == 0);
+}
+
+/* The rank looks at its workers after 150 us at most, and more often towards the end; no
+ * more often than that where it loses its core now and then. */
+static void test_steps(void)
+{
+    struct loop_model model = {0};
+    loop_model_worked(&model, 1000, 10);
+    CHECK(near(loop_model_step(&model, 1e6), 1500));
+    CHECK(near(loop_model_step(&model, 8000), 500));
+    CHECK(near(loop_model_step(&model, 10), 200));
+    loop_model_worked(&model, 4e6, 500);
+    loop_model_worked(&model, 50000, 500);
+    CHECK(near(loop_model_step(&model, 1e6), 1500));
+    CHECK(loop_model_local(&model) > 1000);
+    for (int i = 0; i < 1000; i++)
+        loop_model_worked(&model, 50000, 250); /* elements got dearer */
+    CHECK(near(loop_model_step(&model, 1e6), 750));
 }
 
 /* Answers that are seen together count for the time of all. */
@@ -271,6 +289,7 @@ int main(int argc, char **argv)
         {"both sides are to end at the same time", test_split},
         {"an unknown function is tried out", test_unknown},
         {"chunks get smaller towards the end", test_chunks},
+        {"steps keep their length", test_steps},
         {"costs are learned from answers", test_learning},
         {NULL, NULL},
     };

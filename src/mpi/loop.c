@@ -149,6 +149,8 @@ static void learn(struct mpix_loop *loop)
     MPIX_Function handle = loop->handle;
     uint64_t ns = rfaas_clock_ns() - loop->begin;
     pthread_mutex_lock(&handle->mutex);
+    if (loop->usable > 0 && loop->sent == 0)
+        loop_model_stayed(&loop->model);
     handle->model = loop->model;
     handle->home_elements = 0;
     handle->last = (MPIX_Loop){

@@ -41,7 +41,8 @@ static bool run(const struct mpix_loop *loop, const struct loop_span *span, char
 /* With the mutex. */
 static bool take(struct mpix_loop *loop, struct loop_span *span)
 {
-    double step = loop_model_step(&loop->model);
+    double left = (double)(loop->work.back - loop->work.front);
+    double step = loop_model_step(&loop->model, left);
     int64_t most = step < (double)loop->elements ? (int64_t)step : loop->elements;
     return !loop->ended &&
            loop_work_take_first(&loop->work, most, loop->usable == 0, span);
@@ -56,7 +57,7 @@ static void run_taken(struct mpix_loop *loop, const struct loop_span *span)
     bool good = run(loop, span, text, sizeof text);
     uint64_t end = rfaas_clock_ns();
     pthread_mutex_lock(&loop->mutex);
-    loop_rate_add(&loop->model.local, (double)(end - begin), (double)span->count);
+    loop_model_worked(&loop->model, (double)(end - begin), (double)span->count);
     if (good)
         loop_work_done(&loop->work, span, false);
     else

@@ -6,8 +6,9 @@ static const double WINDOW_NS = 20e6;
 /* A chunk that takes a worker less isn't worth a message of some hundred nanoseconds; one
  * that takes more adds nothing, and who is late by one keeps the others waiting. */
 static const double CHUNK_NS_LEAST = 10e3, CHUNK_NS_MOST = 500e3;
-/* What a look at the workers costs is one percent of this. */
-static const double STEP_NS = 50e3;
+/* Of its own work the rank does so much between two looks at the workers, which cost it
+ * half a microsecond: a part of what is left, but not more than workers have in store. */
+static const double STEPS = 16, STEP_NS_LEAST = 20e3, STEP_NS_MOST = 150e3;
 /* Sending costs the rank time in which it could do elements: no gain above this part of
  * an element's time. */
 static const double TRANSFER_MOST = 0.8;
@@ -15,6 +16,8 @@ static const double TRANSFER_MOST = 0.8;
  * once. */
 static const double NEW = 1.0 / 8;
 static const double LATENCY_RISE = 1.0 / 16;
+static const double AWAY_NS = 1e6;
+static const double FASTEST_RISE = 1.0 / 64;
 
 void loop_rate_add(struct loop_rate *rate, double ns, double elements)
 {
@@ -48,6 +51,21 @@ double loop_model_transfer(const struct loop_model *model)
     return model->send + model->receive;
 }
 
+void loop_model_worked(struct loop_model *model, double ns, double elements)
+{
+    double each = ns / elements;
+    loop_rate_add(&model->local, ns, elements);
+    if (model->fastest <= 0 || each < model->fastest)
+        model->fastest = each;
+    else
+        model->fastest += (each - model->fastest) * FASTEST_RISE;
+}
+
+void loop_model_stayed(struct loop_model *model)
+{
+    model->latency *= 1 - NEW;
+}
+
 /* Held to what an element costs here: a sender that was interrupted tells nothing. */
 static void approach(const struct loop_model *model, double *value, double sample)
 {
@@ -75,10 +93,12 @@ void loop_model_answered(struct loop_model *model, double ns, double elements,
         double sample = ns - elements * each;
         if (sample < 0)
             sample = 0;
-        /* Answers are seen late rather than early. */
-        double weight = model->latency <= 0       ? 1
-                        : sample < model->latency ? 0.5
-                                                  : LATENCY_RISE;
+        /* Answers are seen late rather than early; but by more than a look's time only
+         * if the worker didn't get its core. */
+        bool sooner = sample < model->latency;
+        double weight = model->latency <= 0          ? 1
+                        : sooner || sample > AWAY_NS ? 0.5
+                                                     : LATENCY_RISE;
         model->latency += (sample - model->latency) * weight;
         ns = ns > model->latency ? ns - model->latency : 0;
     }
@@ -135,9 +155,14 @@ double loop_model_chunk(const struct loop_model *model, double end, double ready
     return chunk < 1 ? 1 : chunk;
 }
 
-double loop_model_step(const struct loop_model *model)
+double loop_model_step(const struct loop_model *model, double left)
 {
-    double each = loop_model_local(model);
-    double step = each > 0 ? STEP_NS / each : 1;
-    return step < 1 ? 1 : step;
+    double each = model->fastest, ns = left * each / STEPS;
+    if (each <= 0)
+        return 1;
+    if (ns > STEP_NS_MOST)
+        ns = STEP_NS_MOST;
+    if (ns < STEP_NS_LEAST)
+        ns = STEP_NS_LEAST;
+    return ns < each ? 1 : ns / each;
 }

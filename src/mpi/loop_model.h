@@ -14,6 +14,7 @@ struct loop_rate {
 /* Kept with the function from one loop to the next. 0: not known yet. */
 struct loop_model {
     struct loop_rate local;  /* one thread of the rank */
+    double fastest;          /* its time for an element when nobody disturbs it */
     struct loop_rate remote; /* one worker that always has the next chunk at hand */
     double latency;          /* of a chunk to an idle worker, besides its elements */
     double send, receive;    /* the rank's own time for an offloaded element */
@@ -38,7 +39,8 @@ double loop_model_local(const struct loop_model *model);
 double loop_model_remote(const struct loop_model *model);
 double loop_model_transfer(const struct loop_model *model);
 
-/* Measured: a chunk's sending or receiving; a chunk that went to an idle worker. */
+/* Measured: a chunk done by a thread of the rank; a chunk's sending or receiving; a chunk that went to an idle worker. */
+void loop_model_worked(struct loop_model *model, double ns, double elements);
 void loop_model_sent(struct loop_model *model, double ns, double elements);
 void loop_model_received(struct loop_model *model, double ns, double elements);
 void loop_model_answered(struct loop_model *model, double ns, double elements,
@@ -57,7 +59,10 @@ double loop_model_least(const struct loop_model *model);
 double loop_model_chunk(const struct loop_model *model, double end, double ready,
                         double most);
 
-/* Elements for a thread until the next look at the workers. */
-double loop_model_step(const struct loop_model *model);
+/* A loop went by without a chunk for a worker: what is known of them is older now. */
+void loop_model_stayed(struct loop_model *model);
+
+/* Elements for a thread until the next look at the workers, when `left` are left. */
+double loop_model_step(const struct loop_model *model, double left);
 
 #endif

@@ -16,6 +16,8 @@ enum {
 /* A loop that takes longer sends a chunk in any case: otherwise a function that was once
  * found not to be worth sending would stay at home for ever. */
 static const double TRIAL_NS = 500e3;
+static const double TRIAL_LATENCIES =
+    4; /* and no worker has to be waited for so long */
 
 /* ---- workers --------------------------------------------------------------------- */
 
@@ -202,7 +204,8 @@ double loop_predict(struct mpix_loop *loop, uint64_t now)
 static double chunk_anyway(const struct mpix_loop *loop)
 {
     double all = (double)loop->work.undecided * loop_model_local(&loop->model);
-    bool trial = loop->sent == 0 && all > TRIAL_NS;
+    bool trial = loop->sent == 0 && all > TRIAL_NS &&
+                 all > TRIAL_LATENCIES * loop->model.latency;
     if (trial || (loop->settings.threads == 0 && loop->underway == 0))
         return loop_model_least(&loop->model);
     return 0;
