@@ -135,13 +135,14 @@ static void test_crashes_end(void)
 static void test_losses_end(void)
 {
     struct loop_work work;
-    struct loop_span span;
+    struct loop_span span, other;
     int losses = 0;
     loop_work_create(&work, 1024);
     while (loop_work_take_last(&work, 1024, &span))
         if (span.first <= BAD % 1024 && BAD % 1024 < span.first + span.count) {
             loop_work_lost(&work, &span, true, "signal 9");
             losses++;
+            CHECK(!loop_work_take_first(&work, 1024, false, &other)); /* not here */
         } else {
             loop_work_done(&work, &span, true);
         }

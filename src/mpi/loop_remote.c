@@ -232,8 +232,8 @@ static int64_t wanted(struct mpix_loop *loop, int i)
 }
 
 /* Sends a chunk; false: the worker can't have it, and gets no more. */
-static bool send(struct mpix_loop *loop, rfaas_lease *lease, int i,
-                 const struct loop_span *span)
+static bool chunk_send(struct mpix_loop *loop, rfaas_lease *lease, int i,
+                       const struct loop_span *span)
 {
     struct loop_worker *worker = &loop->workers[i];
     struct loop_chunk *chunk = loop->free_chunks[--loop->free_count];
@@ -311,7 +311,7 @@ void loop_feed(struct mpix_loop *loop)
             if (loop->work.again_count > 0 && loop->workers[i].chunks == 0)
                 most = loop->workers[i].gone ? 0 : 1; /* of which it doesn't hold */
             if (most > 0 && loop_work_take_last(&loop->work, most, &span))
-                sent |= send(loop, lease, i, &span);
+                sent |= chunk_send(loop, lease, i, &span);
         }
     }
 }
