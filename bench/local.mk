@@ -1,7 +1,8 @@
-# bench/latency and the functions that it invokes. Built by `make`, run by hand.
+# bench/latency, bench/loops and the functions that they invoke. Built by `make`, run by
+# hand.
 
 if WITH_MPI
-noinst_PROGRAMS += bench/latency
+noinst_PROGRAMS += bench/latency bench/loops
 endif
 # bench/rdma, a script, and what it runs.
 noinst_PROGRAMS += bench/round_trips
@@ -30,3 +31,10 @@ bench_latency_CPPFLAGS = $(mpi_cppflags) \
 	-DBENCH_FUNCTIONS='"$(abs_top_builddir)/bench/functions.so"'
 bench_latency_LDFLAGS = $(mpi_ldflags)
 bench_latency_LDADD = $(mpi_ldadd)
+
+bench_loops_SOURCES = bench/loops.c
+bench_loops_CPPFLAGS = $(mpi_cppflags) \
+	-DBENCH_FUNCTIONS='"$(abs_top_builddir)/bench/functions.so"' \
+	-DBENCH_BLACKSCHOLES='"$(abs_top_builddir)/parsec_blackscholes/libblackscholes.so"'
+bench_loops_LDFLAGS = $(mpi_ldflags)
+bench_loops_LDADD = $(mpi_ldadd) -ldl

@@ -77,6 +77,24 @@ typedef struct MPIX_Usage {
     uint64_t lease_ns;
 } MPIX_Usage;
 
+/* How a loop went. Times in nanoseconds.
+ *
+ * elements      of the loop: local, those done in the rank; offloaded, by workers; failed
+ * first_failed  the first failed one's index, or -1
+ * chunks        in which they were done; retried: among them, those done again because
+ *               a worker was lost
+ * offload       offloaded / elements
+ * predicted_ns  the time expected at its start; 0 if nothing was known of the function
+ * real_ns       the time taken
+ */
+typedef struct MPIX_Loop {
+    MPI_Count elements, local, offloaded, failed;
+    MPI_Count first_failed;
+    MPI_Count chunks, retried;
+    double offload;
+    uint64_t predicted_ns, real_ns;
+} MPIX_Loop;
+
 /* Name, result and parameters of every call: declared here twice, as MPIX_name and
  * PMPIX_name. What each does stands below, in the same order. */
 #define MPIX_RFAAS_CALLS(X)                                                        \
@@ -103,7 +121,26 @@ typedef struct MPIX_Usage {
     X(Iinvoke, (MPIX_Function function, const void *inbuf, MPI_Count incount,      \
                 MPI_Datatype intype, void *outbuf, MPI_Count outcount,             \
                 MPI_Datatype outtype, int worker, MPIX_Lease lease,                \
-                MPI_Request *request))
+                MPI_Request *request))                                             \
+    X(Parallel_for, (MPIX_Function function, MPI_Count n, const void *in,          \
+                     MPI_Datatype intype, void *out, MPI_Datatype outtype,         \
+                     MPIX_Lease lease, MPI_Info info))                             \
+    X(Iparallel_for, (MPIX_Function function, MPI_Count n, const void *in,         \
+                      MPI_Datatype intype, void *out, MPI_Datatype outtype,        \
+                      MPIX_Lease lease, MPI_Info info, MPI_Request *request))      \
+    X(Loop_stats, (MPIX_Function function, MPIX_Loop *stats))                      \
+    X(Invoke_all,                                                                  \
+      (MPIX_Function function, const void *inbuf, MPI_Count incount,               \
+       const MPI_Count incounts[], const MPI_Aint indispls[], MPI_Datatype intype, \
+       void *outbuf, MPI_Count outcount, const MPI_Count outcounts[],              \
+       const MPI_Aint outdispls[], MPI_Datatype outtype, MPI_Op op,                \
+       MPIX_Lease lease, MPI_Status *status))                                      \
+    X(Iinvoke_all,                                                                 \
+      (MPIX_Function function, const void *inbuf, MPI_Count incount,               \
+       const MPI_Count incounts[], const MPI_Aint indispls[], MPI_Datatype intype, \
+       void *outbuf, MPI_Count outcount, const MPI_Count outcounts[],              \
+       const MPI_Aint outdispls[], MPI_Datatype outtype, MPI_Op op,                \
+       MPIX_Lease lease, MPI_Request *request))
 
 #define MPIX_RFAAS_DECLARE(name, parameters)                                       \
     MPIX_RFAAS_API int MPIX_##name parameters;                                     \
@@ -178,6 +215,59 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   MPI_ERR_RANK (worker), MPI_ERR_ARG (handle), MPIX_ERR_LEASE; of the request:
  *   MPIX_ERR_LEASE, MPIX_ERR_WORKER_LOST, MPIX_ERR_FUNCTION, MPIX_ERR_MANAGER,
  *   MPI_ERR_TRUNCATE.
+ *
+ * MPIX_Parallel_for(function, n, in, intype, out, outtype, lease, info)
+ *   Applies the function to n elements, in chunks of neighbours: on the lease's
+ *   workers, and at the same time in this process. The function gets the packed
+ *   elements of a chunk and room for as many of outtype, which it has to fill: it
+ *   returns 0, and out_size is out_capacity; in the process call->worker is -1. Each
+ *   element's result is taken once. The buffers must not overlap; they may be NULL
+ *   where n is 0 or the type is empty.
+ *   Without workers, because the lease is MPIX_LEASE_NULL or they were lost, the
+ *   process does it all. What a worker was lost with is done again. A chunk with
+ *   which the function fails is halved, until the elements that it fails for are
+ *   found; all others are done. Then the loop ends with MPIX_ERR_FUNCTION, and the
+ *   string tells how many elements failed, and the first one's index and reason; their
+ *   results are undefined. What has crashed a worker is not tried in the process, and
+ *   a loop crashes at most some 64 workers: what isn't told apart by then has failed
+ *   as a whole.
+ *   Info keys: schedule, model (the default): by costs that are measured, so that both
+ *   sides end together, and what isn't worth sending stays here; dynamic: chunks as
+ *   they come; static: workers do the part of the elements that the key offload
+ *   says. local_threads: threads of the process, 1 is the caller itself; 0: workers
+ *   do it all. chunk: elements that a worker gets at a time.
+ *   Errors: MPI_ERR_COUNT, MPI_ERR_BUFFER, MPI_ERR_TYPE, MPI_ERR_ARG (handle),
+ *   MPI_ERR_INFO_VALUE, MPIX_ERR_LEASE (it was released), MPIX_ERR_FUNCTION.
+ *
+ * MPIX_Iparallel_for(…, request)
+ *   The same without waiting: the process's part is done by local_threads threads
+ *   that it starts, which call nothing of MPI, and share the caller's cores. Chunks
+ *   are sent and results taken while MPI makes progress. status: MPI_Get_count(status,
+ *   outtype) is the number of elements done. MPI_Cancel does nothing. If the pool is
+ *   freed meanwhile, the request ends with MPIX_ERR_LEASE.
+ *
+ * MPIX_Loop_stats(function, stats)
+ *   How the last loop of the function that ended went; all 0 before the first.
+ *
+ * MPIX_Invoke_all(…, status), MPIX_Iinvoke_all(…, request)
+ *   Runs the function once on every worker of the lease, each with its part of the
+ *   input, and puts the results where they belong. incounts and outcounts have an
+ *   entry for each worker; where they are NULL the parts of all incount or outcount
+ *   elements are equal, and the first ones have one element more if it doesn't come
+ *   out even. indispls and outdispls say where parts begin, in elements (their
+ *   datatype's extents); NULL, also wherever counts are NULL: one behind the other.
+ *   With counts, incount and outcount mean nothing. Parts of the output must not
+ *   overlap. The arrays are read before the call returns.
+ *   op: MPI_OP_NULL, or an operation: then each worker gives outcount elements, no
+ *   more, no less, and outbuf gets all of them reduced in the order of the workers;
+ *   outcounts and outdispls are NULL, and outtype has no gaps. op has to stay until
+ *   the request has completed.
+ *   status: MPI_Get_count(status, outtype) is what all have written together (with
+ *   op: outcount). MPI_TAG is 0, or else the first return value that isn't in the
+ *   workers' order, and MPI_SOURCE its worker (else MPI_UNDEFINED).
+ *   Errors: those of MPIX_Invoke. If parts fail, the request has the first one's error
+ *   in the workers' order, with that worker as MPI_SOURCE; the others' results are in
+ *   place, except with op. MPI_Cancel does nothing.
  */
 
 #ifdef __cplusplus

@@ -39,9 +39,12 @@ extern "C" {
  * in            input, in_size bytes; read-only: writing to it may end the worker.
  *               At least 8-byte aligned when the caller's buffer is.
  * out           room for out_capacity bytes, aligned to 64 bytes. Writing past it
- *               ends the invocation with an error, and possibly the worker.
+ *               ends the invocation with an error, and possibly the worker. In a part
+ *               of a loop that the caller's process does itself it is the caller's
+ *               buffer, aligned as that is, and nothing guards what lies behind it.
  * out_size      set by the function: bytes of `out` that are the result (0 on entry)
- * worker        index of this worker in its lease, 0..workers-1
+ * worker        index of this worker in its lease, 0..workers-1; -1: no worker, but
+ *               the process that runs the loop
  * workers       number of workers in the lease
  */
 struct rfaas_call {

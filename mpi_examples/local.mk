@@ -9,7 +9,8 @@ mpi_examples = \
 	mpi_examples/04_errors \
 	mpi_examples/05_jacobi \
 	mpi_examples/06_matmul \
-	mpi_examples/07_quadrature
+	mpi_examples/07_quadrature \
+	mpi_examples/09_loops
 example_functions = \
 	mpi_examples/01_functions.so \
 	mpi_examples/02_functions.so \
@@ -18,7 +19,8 @@ example_functions = \
 	mpi_examples/05_functions.so \
 	mpi_examples/06_functions.so \
 	mpi_examples/07_functions.so \
-	mpi_examples/08_functions.so
+	mpi_examples/08_functions.so \
+	mpi_examples/09_functions.so
 
 if WITH_OPENMP
 mpi_examples += mpi_examples/08_openmp
@@ -107,3 +109,9 @@ mpi_examples_08_openmp_CPPFLAGS = $(mpi_cppflags) \
 mpi_examples_08_openmp_CFLAGS = $(AM_CFLAGS) $(OPENMP_CFLAGS)
 mpi_examples_08_openmp_LDFLAGS = $(mpi_ldflags)
 mpi_examples_08_openmp_LDADD = $(mpi_ldadd)
+
+mpi_examples_09_loops_SOURCES = mpi_examples/09_loops.c
+mpi_examples_09_loops_CPPFLAGS = $(mpi_cppflags) \
+	-DFUNCTIONS='"$(abs_top_builddir)/mpi_examples/09_functions.so"'
+mpi_examples_09_loops_LDFLAGS = $(mpi_ldflags)
+mpi_examples_09_loops_LDADD = $(mpi_ldadd) -lm

@@ -16,6 +16,8 @@ noinst_LTLIBRARIES += \
 
 libbase_la_LIBADD = $(INIPARSER_LIBS) $(HWLOC_LIBS)
 libbase_la_SOURCES = \
+	src/base/callable.c \
+	src/base/callable.h \
 	src/base/clock.h \
 	src/base/config.c \
 	src/base/config.h \
@@ -178,12 +180,26 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/datatype.c \
 	src/mpi/errors.c \
 	src/mpi/function.c \
+	src/mpi/invocation.c \
+	src/mpi/invocation.h \
 	src/mpi/invoke.c \
+	src/mpi/invoke_all.c \
 	src/mpi/launch.c \
 	src/mpi/lease.c \
+	src/mpi/loop.c \
+	src/mpi/loop.h \
+	src/mpi/loop_local.c \
+	src/mpi/loop_model.c \
+	src/mpi/loop_model.h \
+	src/mpi/loop_remote.c \
+	src/mpi/loop_work.c \
+	src/mpi/loop_work.h \
 	src/mpi/mpich.c \
 	src/mpi/mpix.h \
+	src/mpi/parallel_for.c \
 	src/mpi/pool.c \
 	src/mpi/progress.c \
 	src/mpi/settings.c \
-	src/mpi/settings.h
+	src/mpi/settings.h \
+	src/mpi/task.c \
+	src/mpi/task.h

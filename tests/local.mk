@@ -50,6 +50,7 @@ unit_tests = \
 	tests/test_lease_random \
 	tests/test_leases \
 	tests/test_listener \
+	tests/test_loops \
 	tests/test_manager \
 	tests/test_manager_abuse \
 	tests/test_manager_program \
@@ -109,6 +110,13 @@ tests_test_keys_SOURCES = tests/test_keys.c $(control_peers)
 tests_test_listener_SOURCES = tests/test_listener.c $(control_peers)
 tests_test_tcp_SOURCES = tests/test_tcp.c $(control_peers)
 
+# The parts of loops that know nothing of MPI.
+tests_test_loops_SOURCES = tests/test_loops.c \
+	src/mpi/loop_model.c \
+	src/mpi/loop_model.h \
+	src/mpi/loop_work.c \
+	src/mpi/loop_work.h
+
 lease_recorder = \
 	tests/lease_recorder.c \
 	tests/lease_recorder.h
@@ -161,6 +169,7 @@ tests_test_session_verbs_SOURCES = tests/test_session_verbs.c tests/verbs_only.h
 # which the compiler sees: no warnings ----
 test_functions = \
 	tests/functions/functions.c \
+	tests/functions/loops.c \
 	tests/functions/rogue.c \
 	tests/functions/starts.c
 EXTRA_DIST += $(test_functions)
@@ -178,6 +187,9 @@ mpi_tests = \
 	tests/test_mpi_errors \
 	tests/test_mpi_faults \
 	tests/test_mpi_invocations \
+	tests/test_mpi_invoke_all \
+	tests/test_mpi_loop_losses \
+	tests/test_mpi_loops \
 	tests/test_mpi_losses \
 	tests/test_mpi_pools \
 	tests/test_mpi_races \
@@ -245,6 +257,21 @@ tests_test_mpi_invocations_SOURCES = tests/test_mpi_invocations.c $(mpi_test_poo
 tests_test_mpi_invocations_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_invocations_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_invocations_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_invoke_all_SOURCES = tests/test_mpi_invoke_all.c $(mpi_test_pool)
+tests_test_mpi_invoke_all_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_invoke_all_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_invoke_all_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_loop_losses_SOURCES = tests/test_mpi_loop_losses.c $(mpi_test_pool)
+tests_test_mpi_loop_losses_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_loop_losses_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_loop_losses_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_loops_SOURCES = tests/test_mpi_loops.c $(mpi_test_pool)
+tests_test_mpi_loops_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_loops_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_loops_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_losses_SOURCES = tests/test_mpi_losses.c $(mpi_test_pool)
 tests_test_mpi_losses_CPPFLAGS = $(mpi_cppflags)

@@ -15,6 +15,7 @@ static struct {
     MPIX_Pool pool;
     MPIX_Lease lease; /* of two workers, for all threads */
     MPIX_Function increment, work;
+    MPI_Info dynamic;
     pthread_mutex_t turn; /* serialized: who may call MPI */
     bool in_turns;
 } with = {.turn = PTHREAD_MUTEX_INITIALIZER};
@@ -184,6 +185,50 @@ static void test_wait_long(void)
 {
     set_up();
     run_threads(wait_long);
+    tear_down();
+}
+
+/* ---- loops ----------------------------------------------------------------------- */
+
+/* Blocking loops and others, all on one lease and of one function. */
+static void *run_loops(void *arg)
+{
+    enum { ELEMENTS = 5000 };
+    struct thread *thread = arg;
+    int32_t *in = malloc(sizeof *in * ELEMENTS), *out = malloc(sizeof *out * ELEMENTS);
+    for (int round = 0; round < ROUNDS; round++) {
+        int n = round % 3 ? ELEMENTS : 50;
+        MPI_Request request;
+        bool right = true;
+        for (int i = 0; i < n; i++)
+            in[i] = thread->number * 1000000 + round + i;
+        memset(out, 0, sizeof *out * (size_t)n);
+        turn_take();
+        if ((round + thread->number) % 2)
+            right &= good(MPIX_Parallel_for(with.increment, n, in, MPI_INT32_T, out,
+                                            MPI_INT32_T, with.lease, with.dynamic));
+        else
+            right &= good(MPIX_Iparallel_for(with.increment, n, in, MPI_INT32_T, out,
+                                             MPI_INT32_T, with.lease, MPI_INFO_NULL,
+                                             &request)) &&
+                     good(MPI_Wait(&request, MPI_STATUS_IGNORE));
+        turn_give();
+        for (int i = 0; i < n; i++)
+            right &= out[i] == in[i] + 1;
+        thread->wrong += !right;
+    }
+    free(in);
+    free(out);
+    return NULL;
+}
+
+static void test_loops(void)
+{
+    set_up();
+    MPI_Info_create(&with.dynamic);
+    MPI_Info_set(with.dynamic, "schedule", "dynamic");
+    run_threads(run_loops);
+    MPI_Info_free(&with.dynamic);
     tear_down();
 }
 
@@ -371,6 +416,7 @@ static const struct test funneled[] = {
 };
 static const struct test serialized[] = {
     {"threads in turns invoke", test_invoke},
+    {"threads in turns run loops", test_loops},
     {"threads in turns hand requests over", test_hand_over},
     {"threads in turns use all calls", test_all_calls},
     {NULL, NULL},
@@ -380,6 +426,7 @@ static const struct test multiple[] = {
     {"threads invoke at once", test_invoke},
     {"threads invoke as fast as they can", test_hammer},
     {"threads wait at once", test_wait_long},
+    {"threads run loops at once", test_loops},
     {"threads hand requests over", test_hand_over},
     {"threads use all calls at once", test_all_calls},
     {"one thread of several", test_one_for_all},

@@ -16,6 +16,12 @@
 
 enum { RFAAS_CONFIG_STRING_MAX = 512 }; /* bytes of a text value, its end included */
 
+enum rfaas_schedule {
+    RFAAS_SCHEDULE_MODEL,
+    RFAAS_SCHEDULE_DYNAMIC,
+    RFAAS_SCHEDULE_STATIC,
+};
+
 struct rfaas_config {
     char transport[16];                            /* auto, shm, verbs */
     char manager_address[RFAAS_CONFIG_STRING_MAX]; /* "" = start one */
@@ -33,6 +39,10 @@ struct rfaas_config {
     int64_t min_workers;                           /* 0 = all that are asked for */
     double lease_seconds;
     double wait_seconds;
+    int64_t schedule;                           /* of loops; enum rfaas_schedule */
+    double offload;                             /* 0..1 */
+    int64_t local_threads;                      /* of a loop */
+    int64_t chunk;                              /* elements; 0 = auto */
     char verbs_device[RFAAS_CONFIG_STRING_MAX]; /* "" = the best */
     int64_t verbs_port;                         /* 0 = the best */
     int64_t verbs_gid_index;                    /* -1 = the best */
@@ -58,7 +68,8 @@ RFAAS_PRIVATE_API int rfaas_config_load(struct rfaas_config *config,
                                         const char *const settings[]);
 
 /* Changes `config` by more settings, e.g. those of one lease; all or none. */
-int rfaas_config_apply(struct rfaas_config *config, const char *const settings[]);
+RFAAS_PRIVATE_API int rfaas_config_apply(struct rfaas_config *config,
+                                         const char *const settings[]);
 
 /* Whether there is such a key. */
 bool rfaas_config_known(const char *name);

@@ -101,7 +101,7 @@ static locale_t begin_c_locale(void)
     return uselocale(c_locale);
 }
 
-static bool seconds_parse(const struct rfaas_value_kind *kind, const char *text,
+static bool real_parse(const struct rfaas_value_kind *kind, const char *text,
                           double *value)
 {
     /* Neither blanks nor hexadecimal numbers nor "nan" nor "inf". */
@@ -117,7 +117,7 @@ static bool seconds_parse(const struct rfaas_value_kind *kind, const char *text,
     return true;
 }
 
-static void seconds_format(double value, char *text, size_t size)
+static void real_format(double value, char *text, size_t size)
 {
     locale_t before = begin_c_locale();
     snprintf(text, size, "%.15g", value);
@@ -149,8 +149,8 @@ bool rfaas_value_parse(const struct rfaas_value_kind *kind, const char *values,
         return text_parse(text, field, size);
     case RFAAS_VALUE_CHOICE:
         return word_index(values, text) >= 0 && text_parse(text, field, size);
-    case RFAAS_VALUE_SECONDS:
-        return seconds_parse(kind, text, field);
+    case RFAAS_VALUE_REAL:
+        return real_parse(kind, text, field);
     case RFAAS_VALUE_INDEX:
         number = word_index(values, text);
         good = number >= 0;
@@ -188,8 +188,8 @@ void rfaas_value_format(const struct rfaas_value_kind *kind, const char *values,
     case RFAAS_VALUE_BYTES:
         bytes_format(*(const int64_t *)field, text, size);
         break;
-    case RFAAS_VALUE_SECONDS:
-        seconds_format(*(const double *)field, text, size);
+    case RFAAS_VALUE_REAL:
+        real_format(*(const double *)field, text, size);
         break;
     }
 }

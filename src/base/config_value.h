@@ -6,12 +6,12 @@
 #include <stddef.h>
 
 enum rfaas_value_type {
-    RFAAS_VALUE_TEXT,    /* char[]: anything that fits */
-    RFAAS_VALUE_CHOICE,  /* char[]: one of the words in `values`, "one|another" */
-    RFAAS_VALUE_INDEX,   /* int64_t: likewise, as the word's number */
-    RFAAS_VALUE_COUNT,   /* int64_t */
-    RFAAS_VALUE_BYTES,   /* int64_t: with K, M or G for powers of 1024 */
-    RFAAS_VALUE_SECONDS, /* double */
+    RFAAS_VALUE_TEXT,   /* char[]: anything that fits */
+    RFAAS_VALUE_CHOICE, /* char[]: one of the words in `values`, "one|another" */
+    RFAAS_VALUE_INDEX,  /* int64_t: likewise, as the word's number */
+    RFAAS_VALUE_COUNT,  /* int64_t */
+    RFAAS_VALUE_BYTES,  /* int64_t: with K, M or G for powers of 1024 */
+    RFAAS_VALUE_REAL,   /* double */
 };
 
 struct rfaas_value_kind {

@@ -5,6 +5,7 @@
 #ifndef RFAAS_CLIENT_CLIENT_H
 #define RFAAS_CLIENT_CLIENT_H
 
+#include "base/callable.h"
 #include "base/config.h"
 #include "base/export.h"
 #include "client/arena.h"
@@ -104,7 +105,8 @@ struct rfaas_function {
     rfaas_session *session;
     uint32_t number;
     char *name;
-    void *library;  /* of dlopen */
+    void *library; /* of dlopen */
+    struct rfaas_callable callable;
     char *broken;   /* why a worker couldn't load it, or NULL */
     int references; /* the user's and those of requests */
     rfaas_function *next;
@@ -255,5 +257,16 @@ RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
 RFAAS_PRIVATE_API void rfaas_request_withdraw(rfaas_session *session,
                                               rfaas_request **request, void *arg);
 RFAAS_PRIVATE_API rfaas_session *rfaas_lease_session(const rfaas_lease *lease);
+/* Whether the worker is there, or another will be in its place. */
+RFAAS_PRIVATE_API bool rfaas_lease_has_worker(rfaas_lease *lease, int worker);
+/* The function as this process has it loaded, to be called here. */
+RFAAS_PRIVATE_API const struct rfaas_callable *
+rfaas_function_callable(const rfaas_function *function);
+/* Holds the function once more; each holder frees it. */
+RFAAS_PRIVATE_API void rfaas_function_hold(rfaas_function *function);
+/* Its name; valid as long as the function. */
+RFAAS_PRIVATE_API const char *rfaas_function_name(const rfaas_function *function);
+/* Whether a worker couldn't load it: it works in this process alone, then. */
+RFAAS_PRIVATE_API bool rfaas_function_broken(rfaas_function *function);
 
 #endif

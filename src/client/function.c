@@ -63,19 +63,21 @@ out:
 
 /* Loads the library here, which finds out what is wrong with it where the user sees
  * it. Nothing of it is called, but for its constructors. */
-static int symbol_check(const char *path, const char *name, void **library)
+static int library_load(const char *path, const char *name, void **library,
+                        struct rfaas_callable *callable)
 {
     *library = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     if (!*library)
         return rfaas_fail(RFAAS_ERR_FUNCTION, "library %s: %s", path, dlerror());
-    if (dlsym(*library, name))
+    if (rfaas_callable_find(*library, name, callable))
         return RFAAS_OK;
     dlclose(*library);
     return rfaas_fail(RFAAS_ERR_FUNCTION, "library %s: no symbol '%s'", path, name);
 }
 
 static int function_add(rfaas_session *session, const char *path, const char *name,
-                        void *library, rfaas_function **out)
+                        void *library, const struct rfaas_callable *callable,
+                        rfaas_function **out)
 {
     void *content = NULL;
     size_t size = 0;
@@ -102,6 +104,7 @@ static int function_add(rfaas_session *session, const char *path, const char *na
     function->number = session->next_function++;
     function->name = copy;
     function->library = library;
+    function->callable = *callable;
     function->references = 1;
     status = control_add_function(session->control, function->number, name, path,
                                   sha256, content, size);
@@ -123,15 +126,16 @@ int rfaas_function_load(rfaas_session *session, const char *library, const char 
                         rfaas_function **function)
 {
     char path[PATH_MAX];
+    struct rfaas_callable callable;
     void *handle;
     if (!session || !library || !name || !function || name[0] == '\0')
         return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_function_load: a NULL argument");
     if (!realpath(library, path))
         return rfaas_fail(RFAAS_ERR_FUNCTION, "library %s: %m", library);
-    int status = symbol_check(path, name, &handle);
+    int status = library_load(path, name, &handle, &callable);
     if (status != RFAAS_OK)
         return status;
-    status = function_add(session, path, name, handle, function);
+    status = function_add(session, path, name, handle, &callable, function);
     if (status != RFAAS_OK)
         dlclose(handle);
     return status;
@@ -157,4 +161,29 @@ void rfaas_function_free(rfaas_function *function)
     session_lock(session);
     function_release(function);
     session_unlock(session);
+}
+
+const struct rfaas_callable *rfaas_function_callable(const rfaas_function *function)
+{
+    return &function->callable;
+}
+
+const char *rfaas_function_name(const rfaas_function *function)
+{
+    return function->name;
+}
+
+bool rfaas_function_broken(rfaas_function *function)
+{
+    session_lock(function->session);
+    bool broken = function->broken != NULL;
+    session_unlock(function->session);
+    return broken;
+}
+
+void rfaas_function_hold(rfaas_function *function)
+{
+    session_lock(function->session);
+    function->references++;
+    session_unlock(function->session);
 }

@@ -294,6 +294,16 @@ int rfaas_lease_workers(const rfaas_lease *lease)
     return lease ? lease->worker_count : 0;
 }
 
+bool rfaas_lease_has_worker(rfaas_lease *lease, int worker)
+{
+    session_lock(lease->session);
+    bool there =
+        atomic_load_explicit(&lease->status, memory_order_relaxed) == RFAAS_OK &&
+        worker < lease->worker_count && lease->workers[worker].state != WORKER_GONE;
+    session_unlock(lease->session);
+    return there;
+}
+
 rfaas_session *rfaas_lease_session(const rfaas_lease *lease)
 {
     return lease->session;

@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include <dlfcn.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,19 +31,12 @@ int rfaas_functions_load(struct rfaas_functions *functions, uint32_t number,
     struct rfaas_loaded_function *f = entry(functions, number);
     if (!f)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "function '%s': out of memory", name);
-    f->broken = 1;
+    f->state = RFAAS_FUNCTION_BROKEN;
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return rfaas_fail(RFAAS_ERR_FUNCTION, "function '%s': %s", name, dlerror());
-    void *symbol = dlsym(library, name);
-    if (!symbol)
+    if (!rfaas_callable_find(library, name, &f->callable))
         return rfaas_fail(RFAAS_ERR_FUNCTION, "function '%s': %s", name, dlerror());
-    char mark[512];
-    int length = snprintf(mark, sizeof mark, "rfaas_mark_%s", name);
-    if (length >= 0 && (size_t)length < sizeof mark && dlsym(library, mark))
-        memcpy(&f->function, &symbol, sizeof symbol);
-    else
-        memcpy(&f->classic, &symbol, sizeof symbol);
-    f->broken = 0;
+    f->state = RFAAS_FUNCTION_LOADED;
     return RFAAS_OK;
 }

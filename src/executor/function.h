@@ -2,15 +2,17 @@
 #ifndef RFAAS_EXECUTOR_FUNCTION_H
 #define RFAAS_EXECUTOR_FUNCTION_H
 
-#include "rfaas_function.h"
+#include "base/callable.h"
 #include <stddef.h>
 #include <stdint.h>
 
-/* One of the two is set, or `broken`: it couldn't be loaded. */
 struct rfaas_loaded_function {
-    int (*function)(struct rfaas_call *call);
-    uint32_t (*classic)(void *args, uint32_t size, void *res);
-    int broken;
+    struct rfaas_callable callable;
+    enum {
+        RFAAS_FUNCTION_UNKNOWN, /* nothing was heard of it yet */
+        RFAAS_FUNCTION_LOADED,
+        RFAAS_FUNCTION_BROKEN, /* it couldn't be loaded */
+    } state;
 };
 
 struct rfaas_functions {
@@ -33,7 +35,7 @@ rfaas_functions_find(const struct rfaas_functions *functions, uint32_t number)
     if (number >= functions->size)
         return NULL;
     const struct rfaas_loaded_function *f = &functions->table[number];
-    return f->function || f->classic || f->broken ? f : NULL;
+    return f->state != RFAAS_FUNCTION_UNKNOWN ? f : NULL;
 }
 
 #endif

@@ -182,20 +182,16 @@ static int output_place(size_t capacity, void **place)
 static int run(const struct rfaas_loaded_function *f, struct rfaas_call *call,
                bool referenced)
 {
-    if (f->classic && call->in_size > UINT32_MAX)
+    bool classic = f->callable.classic != NULL;
+    if (classic && call->in_size > UINT32_MAX)
         return RFAAS_ERR_ARGUMENT;
-    if (f->classic && referenced && rfaas_worker.transport->common_memory) {
+    if (classic && referenced && rfaas_worker.transport->common_memory) {
         call->in = input_copy(call->in, call->in_size);
         if (!call->in)
             return RFAAS_ERR_NO_MEMORY;
     }
-    int status = 0;
     rfaas_worker.running = 1;
-    if (f->classic)
-        call->out_size =
-            f->classic((void *)(uintptr_t)call->in, (uint32_t)call->in_size, call->out);
-    else
-        status = f->function(call);
+    int status = rfaas_callable_call(&f->callable, call);
     rfaas_worker.running = 0;
     if (call->out_size > rfaas_worker.output.capacity ||
         !rfaas_output_intact(&rfaas_worker.output))
@@ -213,7 +209,7 @@ static int execute(unsigned char *slot, size_t length,
         rfaas_functions_find(&rfaas_worker.functions, number);
     if (!found)
         found = function_await(number);
-    if (!found || found->broken)
+    if (!found || found->state == RFAAS_FUNCTION_BROKEN)
         return RFAAS_ERR_FUNCTION;
     struct rfaas_loaded_function f = *found; /* the table may move below */
     int status = input_find(slot, length, header->function, call);

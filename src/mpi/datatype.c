@@ -70,7 +70,7 @@ static struct {
 static _Atomic int named_count;
 static pthread_mutex_t named_mutex = PTHREAD_MUTEX_INITIALIZER;
 
-static MPI_Count named_size(MPI_Datatype type)
+MPI_Count mpix_named_size(MPI_Datatype type)
 {
     /* Acquire: pairs with the release below. */
     int count = atomic_load_explicit(&named_count, memory_order_acquire);
@@ -84,7 +84,7 @@ static void named_add(MPI_Datatype type, MPI_Count size)
 {
     pthread_mutex_lock(&named_mutex);
     int count = atomic_load_explicit(&named_count, memory_order_relaxed);
-    if (count < NAMED_MAX && named_size(type) < 0) {
+    if (count < NAMED_MAX && mpix_named_size(type) < 0) {
         named[count].type = type;
         named[count].size = size;
         atomic_store_explicit(&named_count, count + 1, memory_order_release);
@@ -128,7 +128,7 @@ int mpix_shape(const void *buffer, MPI_Count count, MPI_Datatype type, MPI_Comm 
     if (type == MPI_DATATYPE_NULL)
         return MPI_ERR_TYPE;
     *shape = (struct mpix_shape){.count = count, .type = type};
-    MPI_Count known = named_size(type);
+    MPI_Count known = mpix_named_size(type);
     if (known >= 0)
         shape->type_size = known;
     else if (MPI_Type_size_x(type, &shape->type_size) != MPI_SUCCESS ||

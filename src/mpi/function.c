@@ -20,6 +20,7 @@ MPIX_DEFINE(Function_load, (MPIX_Pool pool, const char *library, const char *nam
         return mpix_raise_status(pool, status);
     }
     f->pool = pool;
+    pthread_mutex_init(&f->mutex, NULL);
     pthread_mutex_lock(&pool->mutex);
     f->next = pool->functions;
     pool->functions = f;

@@ -2,10 +2,12 @@
 #ifndef RFAAS_MPI_MPIX_H
 #define RFAAS_MPI_MPIX_H
 
+#include "base/clock.h"
 #include "base/config.h"
 #include "base/cores.h"
 #include "client/client.h"
 #include "manager/server.h"
+#include "mpi/loop_model.h"
 #include "mpix_rfaas.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -39,6 +41,14 @@ struct mpix_function {
     MPIX_Pool pool;
     rfaas_function *function; /* NULL: freed */
     struct mpix_function *next;
+    /* Loops of up to so many elements aren't worth sending, nor a longer look. */
+    _Atomic int64_t home_most;
+    pthread_mutex_t mutex; /* of what follows */
+    struct loop_model model;
+    MPIX_Loop last;        /* that ended; */
+    int64_t home_elements; /* or, unless 0, the last was left home, and had so many, */
+    uint64_t home_ticks;   /* which took this long */
+    uint64_t home_ticks_most; /* longer ones weren't short */
 };
 
 struct mpix_pool {
@@ -56,6 +66,9 @@ struct mpix_pool {
     struct mpix_function *functions;
     struct mpix_acquisition *acquisitions; /* underway; how many */
     _Atomic int acquiring;
+    struct mpix_loop *loops; /* that run without their caller; how many */
+    _Atomic int looping;
+    struct rfaas_tick_origin origin;
     struct mpix_pool *next;      /* of those that make progress */
     struct mpix_pool *next_pool; /* of this process */
 };
@@ -108,6 +121,12 @@ int mpix_query_result(int code);
 void mpix_acquisitions_poll(MPIX_Pool pool);
 rfaas_lease *mpix_lease_take(MPIX_Lease handle);
 
+/* ---- loop.c ---- */
+/* Lets loops of nonblocking calls go on, and ends those that are over. */
+void mpix_loops_poll(MPIX_Pool pool);
+/* Ends them all: the pool's leases are released. */
+void mpix_loops_abandon(MPIX_Pool pool);
+
 /* ---- datatype.c ---- */
 
 /* Data as functions see them: bytes without gaps. */
@@ -119,6 +138,8 @@ struct mpix_shape {
     size_t bytes;
     bool contiguous; /* they lie in the user's buffer like that */
 };
+/* The size of a predefined type that was met before; -1: it may be any. */
+MPI_Count mpix_named_size(MPI_Datatype type);
 /* MPI_SUCCESS or the class of what is wrong: count, type or buffer. */
 int mpix_shape(const void *buffer, MPI_Count count, MPI_Datatype type, MPI_Comm comm,
                struct mpix_shape *shape);

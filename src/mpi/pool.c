@@ -304,6 +304,7 @@ MPIX_DEFINE(Pool_create, (MPI_Comm comm, MPI_Info info, MPIX_Pool *pool))
         tear_down(p);
         return mpix_raise(comm, code);
     }
+    p->origin = rfaas_tick_origin_now();
     pools_add(p);
     *pool = p;
     return MPI_SUCCESS;
@@ -320,6 +321,7 @@ MPIX_DEFINE(Pool_free, (MPIX_Pool * pool))
     for (struct mpix_lease *lease = p->leases; lease; lease = lease->next)
         rfaas_lease_release(mpix_lease_take(lease));
     mpix_acquisitions_poll(p);
+    mpix_loops_abandon(p);
     struct mpix_lease *leases = p->leases, *next_lease;
     struct mpix_function *functions = p->functions, *next_function;
     tear_down(p);
@@ -329,6 +331,7 @@ MPIX_DEFINE(Pool_free, (MPIX_Pool * pool))
     }
     for (; functions; functions = next_function) {
         next_function = functions->next;
+        pthread_mutex_destroy(&functions->mutex);
         free(functions);
     }
     *pool = MPIX_POOL_NULL;

@@ -44,6 +44,8 @@ static int poll_pools(void)
         n += rfaas_progress(pool->session);
         if (atomic_load_explicit(&pool->acquiring, memory_order_relaxed) > 0)
             mpix_acquisitions_poll(pool);
+        if (atomic_load_explicit(&pool->looping, memory_order_relaxed) > 0)
+            mpix_loops_poll(pool);
     }
     if (mpix_multiple)
         pthread_mutex_unlock(&progress.mutex);
