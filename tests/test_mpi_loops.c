@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ELEMENTS = 20000, WORKERS = 2, SLOW_NS = 500 };
+enum { ELEMENTS = 20000, WORKERS = 2, SLOW_NS = 5000 };
 
 static struct {
     MPIX_Lease lease;
