@@ -85,7 +85,8 @@ typedef struct MPIX_Usage {
  *               a worker was lost
  * offload       offloaded / elements
  * predicted_ns  the time expected at its start; 0 if nothing was known of the function
- * real_ns       the time taken
+ * real_ns       the time taken; not every short loop that stays in the rank is timed:
+ *               then it is that of one of the last 16, by its elements
  */
 typedef struct MPIX_Loop {
     MPI_Count elements, local, offloaded, failed;

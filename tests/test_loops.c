@@ -216,6 +216,18 @@ static void test_split(void)
     CHECK(near(end_of(&home, 1000, 1, idle, 1), 10000)); /* as dear to send as to do */
 }
 
+/* Three elements, a thread and four workers: everybody gets at most one. */
+static void test_few(void)
+{
+    static const double idle[4] = {1e3, 1e3, 1e3, 1e3};
+    struct loop_model model = model_of(1e6, 1e6, 0, 0);
+    CHECK(near(end_of(&model, 3, 1, idle, 4), 1e6));
+    CHECK(loop_model_chunk(&model, 1e6, 1e3, 100) == 1);
+    CHECK(loop_model_chunk(&model, 1e6, 1e6, 100) == 0);
+    CHECK(near(end_of(&model, 2, 0, idle, 4), 1e6));
+    CHECK(end_of(&model, 1, 1, idle, 4) < 0.5e6); /* the thread's, at once */
+}
+
 static void test_unknown(void)
 {
     static const double idle[1] = {0};
@@ -288,6 +300,7 @@ int main(int argc, char **argv)
         {"an element that workers are lost with is found", test_losses_end},
         {"larger chunks are aligned", test_grains},
         {"both sides are to end at the same time", test_split},
+        {"few elements are divided, too", test_few},
         {"an unknown function is tried out", test_unknown},
         {"chunks get smaller towards the end", test_chunks},
         {"steps keep their length", test_steps},

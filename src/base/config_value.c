@@ -102,7 +102,7 @@ static locale_t begin_c_locale(void)
 }
 
 static bool real_parse(const struct rfaas_value_kind *kind, const char *text,
-                          double *value)
+                       double *value)
 {
     /* Neither blanks nor hexadecimal numbers nor "nan" nor "inf". */
     if (!*text || text[strspn(text, "0123456789.eE+-")])

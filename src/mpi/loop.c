@@ -152,7 +152,8 @@ static void learn(struct mpix_loop *loop)
     if (loop->usable > 0 && loop->sent == 0)
         loop_model_stayed(&loop->model);
     handle->model = loop->model;
-    handle->home_elements = 0;
+    handle->home_elements = handle->home_timed = 0;
+    atomic_store_explicit(&handle->home_turn, 0, memory_order_relaxed);
     handle->last = (MPIX_Loop){
         .elements = loop->elements,
         .local = work->local,

@@ -126,7 +126,9 @@ double loop_model_end(const struct loop_model *model, const struct loop_outlook 
             }
         end = rate > 0 ? amount / rate : 0;
     }
-    return end;
+    /* Elements don't come in halves: where there are few, nobody ends before one. */
+    double one = o->threads > 0 ? local : remote;
+    return end < one && o->left > o->threads ? one : end;
 }
 
 double loop_model_least(const struct loop_model *model)

@@ -43,12 +43,14 @@ struct mpix_function {
     struct mpix_function *next;
     /* Loops of up to so many elements aren't worth sending, nor a longer look. */
     _Atomic int64_t home_most;
-    pthread_mutex_t mutex; /* of what follows */
+    _Atomic unsigned home_turn; /* of these loops: not all are timed */
+    pthread_mutex_t mutex;      /* of what follows */
     struct loop_model model;
     MPIX_Loop last;        /* that ended; */
-    int64_t home_elements; /* or, unless 0, the last was left home, and had so many, */
+    int64_t home_elements; /* or, unless 0, the last was left home, and had so many; */
+    int64_t home_timed;    /* the last of those that was timed had so many, */
     uint64_t home_ticks;   /* which took this long */
-    uint64_t home_ticks_most; /* longer ones weren't short */
+    uint64_t home_ticks_most; /* longer ones aren't short */
 };
 
 struct mpix_pool {
