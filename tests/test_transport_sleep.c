@@ -124,7 +124,8 @@ static bool arm_in_race(struct rfaas_device *device, uint32_t round)
     atomic_store(&race->begun, round);
     dawdle(round % 199);
     bool asleep = transport->arm(device) == RFAAS_IN_PROGRESS;
-    bool right = await_round(&race->written, round) && (!asleep || readable(device, 10000));
+    bool right =
+        await_round(&race->written, round) && (!asleep || readable(device, 10000));
     if (asleep)
         transport->disarm(device);
     return right && receive(device, &c) && c.immediate == round;

@@ -16,5 +16,7 @@ skip()
 [ -x tests/test_transport ] || skip "built without CUnit"
 ldd rfaas-executor .libs/rfaas-executor 2>/dev/null | grep -q libibverbs ||
     skip "built without verbs"
+! ./config.status --config 2>/dev/null | grep -q -e '--enable-sanitizer=[^n]' ||
+    skip "built with a sanitizer, which takes too long in an emulated machine"
 "$here/guest" prepare || exit
 exec "$here/guest" run --memory 2048 --timeout 420 "$here/in_rdma.sh" "$part"
