@@ -65,7 +65,8 @@ extern MPIX_RFAAS_API int MPIX_ERR_MANAGER;
  * execute_ns   workers' time inside functions
  * hot_ns       workers' time spent polling for the next invocation
  * bytes_in     input of the invocations that ended; bytes_out: their results
- * lease_ns     workers x time since the lease was granted
+ * lease_ns     workers x time since the lease was granted, each number of them
+ *              for as long as the lease had it
  */
 typedef struct MPIX_Usage {
     uint64_t invocations;
@@ -91,6 +92,7 @@ typedef struct MPIX_Usage {
                        MPIX_Lease *lease, MPI_Request *request))                   \
     X(Lease_get_workers, (MPIX_Lease lease, int *workers))                         \
     X(Lease_renew, (MPIX_Lease lease, double seconds))                             \
+    X(Lease_resize, (MPIX_Lease lease, int workers, MPI_Info info))                \
     X(Lease_release, (MPIX_Lease * lease))                                         \
     X(Lease_get_usage, (MPIX_Lease lease, MPIX_Usage *usage))                      \
     X(Function_load, (MPIX_Pool pool, const char *library, const char *name,       \
@@ -144,13 +146,25 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   the request has completed without an error; on error it is released as well.
  *
  * MPIX_Lease_get_workers(lease, workers)
- *   How many workers were granted; invocations name them 0..workers-1.
+ *   How many workers the lease has; invocations name them 0..workers-1.
  *
  * MPIX_Lease_renew(lease, seconds)
  *   Makes the lease last `seconds` (> 0) from now, and takes that as its duration.
  *   The library renews leases by itself while their rank lives, except while a
  *   worker is at one invocation for longer than the duration: a function that never
  *   returns ends with its lease.
+ *
+ * MPIX_Lease_resize(lease, workers, info)
+ *   Makes the lease have `workers` (> 0) workers, while invocations go on. Growing
+ *   waits at most wait_seconds for free cores, behind those who wait already; with
+ *   min_workers (of all workers, the new ones included) fewer may be granted. The
+ *   new workers get the next numbers and start meanwhile: invocations wait for them.
+ *   Shrinking takes the workers with the highest numbers: they finish what was sent
+ *   to them, for 30 seconds at most; what still waits for one of them alone ends
+ *   with MPIX_ERR_WORKER_LOST, what waits for any goes to others. After an error the
+ *   lease is as it was. One call at a time for each lease. Local. Errors:
+ *   MPI_ERR_ARG, MPI_ERR_INFO_VALUE, MPIX_ERR_NO_RESOURCES, MPIX_ERR_LEASE,
+ *   MPIX_ERR_MANAGER.
  *
  * MPIX_Lease_release(lease)
  *   Gives the workers back and sets the handle to MPIX_LEASE_NULL. Outstanding

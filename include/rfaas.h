@@ -91,7 +91,8 @@ struct rfaas_result {
  * execute_ns   workers' time inside functions
  * hot_ns       workers' time spent polling for the next invocation
  * bytes_in     input of the invocations that ended; bytes_out: their results
- * lease_ns     workers x time since the lease was granted
+ * lease_ns     workers x time since the lease was granted, each number of them
+ *              for as long as the lease had it
  */
 struct rfaas_usage {
     uint64_t invocations;
@@ -149,7 +150,7 @@ RFAAS_API int rfaas_lease_iacquire(rfaas_session *session, int workers,
  * ended it. */
 RFAAS_API int rfaas_lease_test(rfaas_lease *lease);
 
-/* Number of workers granted; workers lost since then count. */
+/* Number of the lease's workers; those that are lost count. */
 RFAAS_API int rfaas_lease_workers(const rfaas_lease *lease);
 
 /* Makes the lease last `seconds` (> 0) from now, and takes that as its duration
@@ -158,6 +159,23 @@ RFAAS_API int rfaas_lease_workers(const rfaas_lease *lease);
  * never returns ends with its lease. Blocks for the manager's answer.
  * Errors: RFAAS_ERR_LEASE_…, RFAAS_ERR_MANAGER. */
 RFAAS_API int rfaas_lease_renew(rfaas_lease *lease, double seconds);
+
+/* Makes the lease have `workers` (> 0) workers, while invocations go on.
+ *
+ * Growing waits at most wait_seconds for free cores, in the manager's queue; the new
+ * workers get the next numbers and are started when this has returned: invocations of
+ * them wait until they are ready. Shrinking takes the workers with the highest numbers,
+ * at once: they finish what was sent to them, and end after 30 seconds at the latest;
+ * what waits here for one of them alone ends with RFAAS_ERR_WORKER_LOST, what waits for
+ * any goes to others.
+ * settings  as above, of which only wait_seconds and min_workers count: the least number
+ *           of all workers that is a success (0: `workers`)
+ * After an error the lease is as it was. Blocks, and makes progress meanwhile; one
+ * resize of a lease at a time.
+ * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_NO_RESOURCES, RFAAS_ERR_LEASE_…,
+ * RFAAS_ERR_MANAGER, RFAAS_ERR_NO_MEMORY. */
+RFAAS_API int rfaas_lease_resize(rfaas_lease *lease, int workers,
+                                 const char *const settings[]);
 
 /* What the lease has used so far. Asks the executors; blocks for a second at most. */
 RFAAS_API int rfaas_lease_usage(rfaas_lease *lease, struct rfaas_usage *usage);

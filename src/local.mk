@@ -78,6 +78,11 @@ libmanager_la_SOURCES = \
 	src/manager/leases.h \
 	src/manager/messages.c \
 	src/manager/messages.h \
+	src/manager/owners.c \
+	src/manager/queue.c \
+	src/manager/queue.h \
+	src/manager/transitions.c \
+	src/manager/transitions.h \
 	src/manager/requests.c \
 	src/manager/requests.h \
 	src/manager/server.c \
@@ -116,8 +121,11 @@ libclient_la_SOURCES = \
 	src/client/links.c \
 	src/client/offers.c \
 	src/client/records.c \
+	src/client/remotes.c \
 	src/client/requests.c \
-	src/client/session.c
+	src/client/resize.c \
+	src/client/session.c \
+	src/client/workers.c
 
 # ---- control messages: generated in the build tree, and shipped in the tarball ----
 control_messages = \

@@ -49,6 +49,7 @@ unit_tests = \
 	tests/test_lease_ends \
 	tests/test_lease_random \
 	tests/test_leases \
+	tests/test_lease_resizes \
 	tests/test_listener \
 	tests/test_manager \
 	tests/test_manager_abuse \
@@ -111,6 +112,7 @@ lease_recorder = \
 	tests/lease_recorder.h
 tests_test_lease_ends_SOURCES = tests/test_lease_ends.c $(lease_recorder)
 tests_test_lease_random_SOURCES = tests/test_lease_random.c $(lease_recorder)
+tests_test_lease_resizes_SOURCES = tests/test_lease_resizes.c $(lease_recorder)
 tests_test_leases_SOURCES = tests/test_leases.c $(lease_recorder)
 
 manager_peers = \

@@ -116,6 +116,7 @@ static void say_ready(uint64_t lease, uint32_t worker, uint32_t pid)
     Rfaas__WorkerReady body = RFAAS__WORKER_READY__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     body.lease = lease;
+    body.part = 1; /* the manager's first */
     body.worker = worker;
     body.pid = pid;
     body.slots_address = 4096;
@@ -231,6 +232,7 @@ static void test_kill(void)
     Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     gone.lease = lease;
+    gone.part = 1;
     gone.pid = 1000;
     gone.how = RFAAS__WORKER_END__WORKER_END_SIGNALLED;
     gone.value = 9;

@@ -28,7 +28,7 @@ static void begin(const char *const settings[])
 
 static struct verbs_endpoint *endpoint_of(int worker)
 {
-    return (struct verbs_endpoint *)lease->workers[worker].endpoint;
+    return (struct verbs_endpoint *)lease->workers[worker]->endpoint;
 }
 
 static void check_replaced(void)
@@ -63,7 +63,7 @@ static void test_busy(void)
         while (round == 2 && batch.requests[3] && patient(start, PATIENCE_SECONDS))
             rfaas_test(&batch.requests[3], &batch.results[3]);
         start = seconds_now();
-        CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+        CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
         check_ends(start);
         check_replaced();
     }
@@ -74,7 +74,7 @@ static void test_busy(void)
 static void test_idle(void)
 {
     begin(NULL);
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     for (int32_t i = 0; i < 20; i++)
         CHECK(increments(increment, lease, 0, i));
     check_replaced();
@@ -85,7 +85,7 @@ static void test_idle(void)
 static void test_between(void)
 {
     begin(SETTINGS("slots=4"));
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     double start = seconds_now();
     while (!endpoint_of(0)->broken && patient(start, PATIENCE_SECONDS))
         rfaas_progress(pool.session);
@@ -103,7 +103,7 @@ static void test_foreign_address(void)
     struct verbs_target *target = endpoint_of(0)->targets;
     CHECK_FATAL(target != NULL);
     target->address += 1 << 30;
-    lease->workers[0].slots_address += 1 << 30;
+    lease->workers[0]->slots_address += 1 << 30;
     double start = seconds_now();
     batch_add(&batch, lease, 0, function_of("work"), COUNT, WORK_US);
     check_ends(start);
@@ -115,9 +115,9 @@ static void test_again_and_again(void)
 {
     begin(NULL);
     for (int i = 0; i < 5; i++) {
-        CHECK_EQUAL(pair_break(lease->workers[i % 2].endpoint), 0);
+        CHECK_EQUAL(pair_break(lease->workers[i % 2]->endpoint), 0);
         if (i == 4)
-            CHECK_EQUAL(pair_break(lease->workers[1].endpoint), 0);
+            CHECK_EQUAL(pair_break(lease->workers[1]->endpoint), 0);
         for (int n = 0; n < 4; n++)
             CHECK(increments(increment, lease, n % 2, n));
     }

@@ -52,7 +52,10 @@ struct client_slot {
 struct client_worker {
     rfaas_lease *lease;
     int number;
-    enum { WORKER_STARTING, WORKER_READY, WORKER_GONE } state;
+    uint64_t part; /* of the lease; tells it from others that had its number */
+    /* STARTING: or waiting for one to be started. RETIRED: its number isn't its own any
+     * more; it answers what it was sent. */
+    enum { WORKER_STARTING, WORKER_READY, WORKER_GONE, WORKER_RETIRED } state;
     int gone_status; /* why */
     pid_t pid;
     int device; /* of the session's, by which it is reached */
@@ -62,10 +65,11 @@ struct client_worker {
     struct client_slot *slots;
     unsigned char *free; /* stack of free slots */
     unsigned free_count;
-    struct worker_activity *activity; /* in the lease's */
-    bool connected;                   /* has said so */
-    bool settled;                     /* has got ready once, or never will */
-    rfaas_request *queue;             /* for this worker alone, in order */
+    struct worker_activity *activity;  /* in the lease's */
+    bool connected;                    /* has said so */
+    bool settled;                      /* has got ready once, or never will */
+    rfaas_request *queue;              /* for this worker alone, in order */
+    struct client_worker *prev, *next; /* retired */
 };
 
 struct rfaas_lease {
@@ -76,11 +80,17 @@ struct rfaas_lease {
     bool granted;
     _Atomic int status; /* IN_PROGRESS, OK, or why it is over */
     char text[CONTROL_TEXT_MAX];
-    struct client_worker *workers;
+    struct client_worker **workers; /* by their numbers */
     int worker_count;
-    int unsettled;       /* workers that are starting for the first time */
-    uint64_t deadline;   /* for the start, ns */
-    uint64_t granted_at; /* ns */
+    _Atomic int size; /* the same, for who looks without the lock */
+    struct client_worker *retired;
+    int unsettled;     /* workers that are starting for the first time */
+    uint64_t deadline; /* for the start, ns */
+    bool resizing;     /* the manager hasn't answered yet */
+    int resize_status; /* of the last time; text in resize_text */
+    char resize_text[CONTROL_TEXT_MAX];
+    uint64_t resize_deadline;        /* ns */
+    uint64_t counted_at, counted_ns; /* workers x time up to then, ns */
     uint64_t order;
     rfaas_request *queue;             /* for any worker, in order */
     uint64_t ended;                   /* invocations */
@@ -152,6 +162,22 @@ bool lease_worker_connected(struct client_worker *worker);
 /* Fails all that wait in its queues. */
 void lease_fail_queued(rfaas_lease *lease, int status, const char *text);
 
+/* ---- workers.c ---- */
+/* So many numbers from now on: new workers are to be started, or the last ones retire
+ * and what waits for them ends. RFAAS_ERR_NO_MEMORY. */
+int workers_count(rfaas_lease *lease, int count);
+void workers_free(rfaas_lease *lease);
+/* It retires, and its number is another's. */
+int worker_succeed(struct client_worker *worker, uint64_t part);
+/* The retired worker of this part and number; NULL: there is none. */
+struct client_worker *worker_retired(rfaas_lease *lease, uint64_t part, int number);
+void worker_free(struct client_worker *worker);
+int worker_attach(struct client_worker *worker, const struct control_event *event);
+void worker_detach(struct client_worker *worker);
+
+/* ---- resize.c ---- */
+void lease_resized(rfaas_lease *lease, const struct control_event *event);
+
 /* ---- invoke.c ---- */
 void invoke_completion(const struct rfaas_completion *completion);
 /* Sends what waits, as far as slots are free. */
@@ -196,5 +222,9 @@ RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
 RFAAS_PRIVATE_API void rfaas_request_withdraw(rfaas_session *session,
                                               rfaas_request **request, void *arg);
 RFAAS_PRIVATE_API rfaas_session *rfaas_lease_session(const rfaas_lease *lease);
+/* rfaas_lease_resize without blocking: begun, and RFAAS_IN_PROGRESS until it is over. */
+RFAAS_PRIVATE_API int rfaas_lease_resize_begin(rfaas_lease *lease, int workers,
+                                               const char *const settings[]);
+RFAAS_PRIVATE_API int rfaas_lease_resize_test(rfaas_lease *lease);
 
 #endif

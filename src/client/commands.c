@@ -116,8 +116,8 @@ int control_acquire(struct rfaas_control *control, uint64_t ticket,
 
 struct ticket_command {
     struct command command;
-    uint64_t ticket, call, duration_ns;
-    unsigned worker;
+    uint64_t ticket, call, duration_ns, wait_ns;
+    unsigned worker, workers, min_workers;
     pid_t pid;
     struct rfaas_blob endpoint;
 };
@@ -166,21 +166,33 @@ void control_forget(struct rfaas_control *control, uint64_t ticket)
     call_end(control, &call, 0);
 }
 
+/* The worker of the command's number and process. */
+static struct remote_worker *worker_of(struct record *record,
+                                       const struct ticket_command *command)
+{
+    struct remote_worker *worker;
+    DL_FOREACH(record->all, worker)
+        if (worker->number == command->worker && worker->pid == command->pid)
+            return worker;
+    return NULL;
+}
+
 static void connect_run(struct rfaas_control *control, struct command *command)
 {
     struct ticket_command *c = (struct ticket_command *)command;
     struct record *record = record_find(control, c->ticket);
-    if (record && c->worker < record->worker_count && record->workers[c->worker].link) {
+    struct remote_worker *worker = record ? worker_of(record, c) : NULL;
+    if (worker && worker->link) {
         Rfaas__WorkerConnect body = RFAAS__WORKER_CONNECT__INIT;
         body.lease = record->id;
+        body.part = worker->part;
         body.worker = c->worker;
         body.pid = (uint32_t)c->pid;
         body.endpoint = (ProtobufCBinaryData){c->endpoint.size, c->endpoint.bytes};
         Rfaas__Message message = RFAAS__MESSAGE__INIT;
         message.body_case = RFAAS__MESSAGE__BODY_WORKER_CONNECT;
         message.worker_connect = &body;
-        link_send(record->workers[c->worker].link, &message, c->endpoint.fds,
-                  c->endpoint.fd_count);
+        link_send(worker->link, &message, c->endpoint.fds, c->endpoint.fd_count);
     }
     for (int i = 0; i < c->endpoint.fd_count; i++)
         close(c->endpoint.fds[i]);
@@ -205,9 +217,9 @@ static void kill_run(struct rfaas_control *control, struct command *command)
 {
     struct ticket_command *c = (struct ticket_command *)command;
     struct record *record = record_find(control, c->ticket);
-    if (record && c->worker < record->worker_count &&
-        record->workers[c->worker].pid == c->pid)
-        remote_worker_kill(&record->workers[c->worker]);
+    struct remote_worker *worker = record ? worker_of(record, c) : NULL;
+    if (worker)
+        remote_worker_kill(worker);
 }
 
 int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,
@@ -262,6 +274,48 @@ int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t durat
     return RFAAS_OK;
 }
 
+static void resize_run(struct rfaas_control *control, struct command *command)
+{
+    struct ticket_command *c = (struct ticket_command *)command;
+    struct record *record = record_find(control, c->ticket);
+    if (!record || record->ended || record->id == 0 || !control->manager)
+        return; /* who waits has been told of the lease's end */
+    if (c->workers < record->worker_count)
+        remote_workers_count(record, c->workers);
+    Rfaas__LeaseResize body = RFAAS__LEASE_RESIZE__INIT;
+    body.lease = record->id;
+    body.workers = c->workers;
+    body.min_workers = c->min_workers;
+    body.wait_ns = c->wait_ns;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = c->ticket;
+    message.body_case = RFAAS__MESSAGE__BODY_LEASE_RESIZE;
+    message.lease_resize = &body;
+    rfaas_connection_send(control->manager, &message, NULL, 0);
+}
+
+int control_resize(struct rfaas_control *control, uint64_t ticket, unsigned workers,
+                   unsigned min_workers, uint64_t wait_ns)
+{
+    NEW_COMMAND(ticket_command, c, resize_run);
+    c->ticket = ticket;
+    c->workers = workers;
+    c->min_workers = min_workers;
+    c->wait_ns = wait_ns;
+    command_post(control, &c->command);
+    return RFAAS_OK;
+}
+
+/* Whether the lease has, or had until they retired, workers there. */
+static bool has_workers_on(const struct record *record, const struct link *link)
+{
+    const struct remote_worker *worker;
+    DL_FOREACH(record->all, worker)
+        if (worker->link == link)
+            return true;
+    return false;
+}
+
 static void usage_run(struct rfaas_control *control, struct command *command)
 {
     struct ticket_command *c = (struct ticket_command *)command;
@@ -271,13 +325,11 @@ static void usage_run(struct rfaas_control *control, struct command *command)
     message.call = c->call;
     message.body_case = RFAAS__MESSAGE__BODY_USAGE_QUERY;
     message.usage_query = &body;
-    struct link *before = NULL;
-    for (unsigned i = 0; record && i < record->worker_count; i++) {
-        struct link *link = record->workers[i].link;
-        /* One that is connecting has run nothing; workers of one are neighbours. */
-        if (!link || !link->connection || link == before)
+    struct link *link;
+    LL_FOREACH(control->links, link) {
+        /* One that is connecting has run nothing. */
+        if (!record || !link->connection || !has_workers_on(record, link))
             continue;
-        before = link;
         body.lease = record->id;
         pthread_mutex_lock(&control->lock);
         struct call *call;
@@ -287,7 +339,9 @@ static void usage_run(struct rfaas_control *control, struct command *command)
         pthread_mutex_unlock(&control->lock);
         link_send(link, &message, NULL, 0);
     }
-    control_answer(control, c->call, RFAAS_OK, 0, 0); /* the one it began with */
+    /* The one it began with. */
+    control_answer(control, c->call, RFAAS_OK, record ? record->execute_ns : 0,
+                   record ? record->hot_ns : 0);
 }
 
 int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,

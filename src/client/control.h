@@ -17,9 +17,11 @@
 enum { CONTROL_TEXT_MAX = 320, SHA256_SIZE = 32 };
 
 enum control_event_kind {
-    CONTROL_LEASE_GRANTED, /* value: workers */
-    CONTROL_LEASE_ENDED,   /* status, text; also: it was not granted */
-    CONTROL_WORKER_READY,  /* transport, endpoint, memory, slots_address, pid */
+    CONTROL_LEASE_GRANTED,  /* value: workers */
+    CONTROL_LEASE_RESIZED,  /* value: workers; or status, text: as it was */
+    CONTROL_LEASE_ENDED,    /* status, text; also: it was not granted */
+    CONTROL_WORKER_READY,   /* transport, endpoint, memory, slots_address, pid */
+    CONTROL_WORKER_RETIRED, /* it takes nothing more; its number may get another */
     CONTROL_WORKER_GONE, /* status, text, executing, replaced; it can't write any more */
     CONTROL_FUNCTION_BROKEN, /* value: number; text */
 };
@@ -28,6 +30,8 @@ struct control_event {
     enum control_event_kind kind;
     uint64_t ticket;
     unsigned worker;
+    uint64_t part; /* of the worker: tells it from others that had its number */
+    bool retired;  /* the number isn't its own any more */
     int status;
     char text[CONTROL_TEXT_MAX];
     int64_t value;
@@ -50,7 +54,7 @@ struct worker_activity {
     _Atomic uint32_t underway; /* sent and not ended */
 };
 
-enum { LEASE_WORKERS_MAX = 65536 }; /* of whom a lease keeps an account */
+enum { LEASE_WORKERS_MAX = 65536 }; /* of a lease */
 
 struct lease_terms {
     uint32_t workers, min_workers, cores_per_worker;
@@ -92,6 +96,9 @@ int control_acquire(struct rfaas_control *control, uint64_t ticket,
                     const struct lease_terms *terms,
                     const struct worker_activity *activity);
 int control_release(struct rfaas_control *control, uint64_t ticket);
+/* CONTROL_LEASE_RESIZED follows. Workers that the lease is to lose are lost at once. */
+int control_resize(struct rfaas_control *control, uint64_t ticket, unsigned workers,
+                   unsigned min_workers, uint64_t wait_ns);
 int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
                     pid_t pid, const struct rfaas_blob *endpoint);
 /* Ends the process of a worker that doesn't keep to the rules; CONTROL_WORKER_GONE

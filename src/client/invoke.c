@@ -103,7 +103,8 @@ static void activity_change(struct client_worker *worker, unsigned ended, int un
 static void worker_broken(struct client_worker *worker, const char *why)
 {
     rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
-    worker->state = WORKER_STARTING;
+    if (worker->state != WORKER_RETIRED)
+        worker->state = WORKER_STARTING;
     if (control_kill(worker->lease->session->control, worker->lease->ticket,
                      (unsigned)worker->number, worker->pid) != RFAAS_OK)
         rfaas_error("%s", rfaas_last_error());
@@ -165,7 +166,7 @@ static struct client_worker *least_loaded(rfaas_lease *lease)
 {
     struct client_worker *best = NULL;
     for (int i = 0; i < lease->worker_count; i++) {
-        struct client_worker *worker = &lease->workers[i];
+        struct client_worker *worker = lease->workers[i];
         if (can_take(worker) && (!best || worker->free_count > best->free_count))
             best = worker;
     }
@@ -196,7 +197,7 @@ static void worker_fill(struct client_worker *worker)
 void invoke_queued(rfaas_lease *lease)
 {
     for (int i = 0; i < lease->worker_count; i++)
-        worker_fill(&lease->workers[i]);
+        worker_fill(lease->workers[i]);
 }
 
 /* ---- completing ------------------------------------------------------------------ */
@@ -279,12 +280,30 @@ void invoke_completion(const struct rfaas_completion *completion)
         worker_fill(worker);
 }
 
-/* Back into its queue, by its order. */
-static void request_requeue(rfaas_request *request, struct client_worker *worker)
+/* Where it waits; NULL: nobody will take it from there any more. */
+static rfaas_request **queue_of(rfaas_lease *lease, const rfaas_request *request)
 {
-    rfaas_request **queue =
-        request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
+    if (request->wanted == RFAAS_ANY_WORKER)
+        return &lease->queue;
+    if (request->wanted >= lease->worker_count ||
+        lease->workers[request->wanted]->state == WORKER_GONE)
+        return NULL;
+    return &lease->workers[request->wanted]->queue;
+}
+
+/* Back into its queue, by its order. */
+static void request_requeue(rfaas_request *request)
+{
+    rfaas_request **queue = queue_of(request->lease, request);
     rfaas_request *later;
+    if (!queue) {
+        char text[CONTROL_TEXT_MAX];
+        snprintf(text, sizeof text,
+                 "function '%s': worker %d had to end before it came to this",
+                 request->function->name, request->wanted);
+        request_end(request, RFAAS_ERR_WORKER_LOST, -1, text);
+        return;
+    }
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
     request->received = 0;
     DL_FOREACH(*queue, later)
@@ -299,7 +318,7 @@ static void request_requeue(rfaas_request *request, struct client_worker *worker
 static bool any_alive(const rfaas_lease *lease)
 {
     for (int i = 0; i < lease->worker_count; i++)
-        if (lease->workers[i].state != WORKER_GONE)
+        if (lease->workers[i]->state != WORKER_GONE)
             return true;
     return false;
 }
@@ -328,7 +347,7 @@ void invoke_worker_gone(struct client_worker *worker, int status, const char *te
             continue;
         activity_change(worker, 1, -1);
         if (retry && rfaas_tag(i, slot->uses) + 1 != executing) {
-            request_requeue(request, worker);
+            request_requeue(request);
             continue;
         }
         snprintf(sentence, sizeof sentence, "function '%s': %s",
@@ -343,16 +362,17 @@ void invoke_worker_gone(struct client_worker *worker, int status, const char *te
             DL_DELETE(worker->queue, request);
             request_end(request, why, worker->number, text);
         }
-        if (!any_alive(lease))
-            lease_fail_queued(lease, why, text);
     }
+    if (!any_alive(lease))
+        lease_fail_queued(lease, is_lease_end(status) ? status : RFAAS_ERR_WORKER_LOST,
+                          text);
     invoke_queued(lease);
 }
 
 /* ---- the calls ------------------------------------------------------------------- */
 
-static int invoke_check(rfaas_lease *lease, int worker, rfaas_function *function,
-                        const void *in, size_t in_size, void *out, size_t out_capacity,
+static int invoke_check(rfaas_lease *lease, rfaas_function *function, const void *in,
+                        size_t in_size, void *out, size_t out_capacity,
                         rfaas_request **request)
 {
     if (!lease || !function || !request)
@@ -377,10 +397,18 @@ static int invoke_check(rfaas_lease *lease, int worker, rfaas_function *function
     if (status == RFAAS_IN_PROGRESS)
         return rfaas_fail(RFAAS_ERR_ARGUMENT,
                           "invocation: the lease isn't granted yet");
+    return RFAAS_OK;
+}
+
+/* With the lock: the lease may be resized. */
+static int invoke_request(const rfaas_lease *lease, int worker, rfaas_request **request)
+{
     if (worker != RFAAS_ANY_WORKER && (worker < 0 || worker >= lease->worker_count))
         return rfaas_fail(RFAAS_ERR_ARGUMENT, "invocation: worker %d is not in 0..%d",
                           worker, lease->worker_count - 1);
-    return RFAAS_OK;
+    *request = request_new(lease->session);
+    return *request ? RFAAS_OK
+                    : rfaas_fail(RFAAS_ERR_NO_MEMORY, "invocation: out of memory");
 }
 
 /* Sends the request or queues it; with the lock. */
@@ -398,7 +426,7 @@ static void request_start(rfaas_request *request)
             request_end(request, RFAAS_ERR_WORKER_LOST, -1, "all workers are lost");
         return;
     }
-    worker = &lease->workers[request->wanted];
+    worker = lease->workers[request->wanted];
     if (worker->state == WORKER_GONE)
         request_end(request, RFAAS_ERR_WORKER_LOST, worker->number,
                     "the worker is lost");
@@ -431,16 +459,17 @@ int rfaas_invoke_call(rfaas_lease *lease, int worker, rfaas_function *function,
                       const void *in, size_t in_size, void *out, size_t out_capacity,
                       rfaas_done_call *done, void *arg, rfaas_request **out_request)
 {
-    int status = invoke_check(lease, worker, function, in, in_size, out, out_capacity,
-                              out_request);
+    int status =
+        invoke_check(lease, function, in, in_size, out, out_capacity, out_request);
     if (status != RFAAS_OK)
         return status;
     rfaas_session *session = lease->session;
     session_lock(session);
-    rfaas_request *request = request_new(session);
-    if (!request) {
+    rfaas_request *request;
+    status = invoke_request(lease, worker, &request);
+    if (status != RFAAS_OK) {
         session_unlock(session);
-        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "invocation: out of memory");
+        return status;
     }
     request_fill(request, lease, worker, function, in, in_size, out, out_capacity);
     request->done = done;

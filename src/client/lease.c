@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -14,106 +15,6 @@ enum {
     START_SECONDS = 30,  /* for workers to get ready */
     ANSWER_SECONDS = 10, /* for the manager to answer, beyond wait_seconds */
 };
-
-/* ---- workers --------------------------------------------------------------------- */
-
-static void worker_detach(struct client_worker *worker)
-{
-    if (!worker->endpoint)
-        return;
-    worker->endpoint->transport->endpoint_close(worker->endpoint);
-    worker->lease->session->devices[worker->device].endpoints--;
-    worker->endpoint = NULL;
-}
-
-/* Which of the session's devices a worker is reached by. */
-static int device_of(const rfaas_session *session, const char *transport)
-{
-    for (int i = 0; i < session->device_count; i++)
-        if (strcmp(session->devices[i].transport->name, transport) == 0)
-            return i;
-    return -1;
-}
-
-static int endpoint_create(struct client_worker *worker,
-                           const struct control_event *event)
-{
-    rfaas_session *session = worker->lease->session;
-    const struct rfaas_config *config = &worker->lease->config;
-    struct rfaas_endpoint_options options = {.depth = (unsigned)config->slots,
-                                             .inline_max = (size_t)config->inline_max};
-    worker->device = device_of(session, event->transport);
-    if (worker->device < 0)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "a worker of transport %s",
-                          event->transport);
-    struct client_device *device = &session->devices[worker->device];
-    int status =
-        device->transport->endpoint_open(device->device, &options, &worker->endpoint);
-    if (status != RFAAS_OK)
-        return status;
-    device->endpoints++;
-    status = device->transport->endpoint_connect(worker->endpoint, &event->endpoint);
-    if (status == RFAAS_OK)
-        status = device->transport->memory_import(worker->endpoint, &event->memory,
-                                                  &worker->slots_key);
-    return status;
-}
-
-static int worker_attach(struct client_worker *worker,
-                         const struct control_event *event)
-{
-    struct rfaas_blob blob;
-    int status = endpoint_create(worker, event);
-    if (status == RFAAS_OK) {
-        worker->endpoint->owner = worker;
-        worker->slots_address = event->slots_address;
-        worker->pid = event->pid;
-        worker->endpoint->transport->endpoint_export(worker->endpoint, &blob);
-        status = control_connect(worker->lease->session->control, worker->lease->ticket,
-                                 (unsigned)worker->number, event->pid, &blob);
-    }
-    if (status != RFAAS_OK) {
-        rfaas_error("worker %d: %s", worker->number, rfaas_last_error());
-        worker_detach(worker);
-    }
-    return status;
-}
-
-static void workers_free(rfaas_lease *lease)
-{
-    for (int i = 0; i < lease->worker_count; i++) {
-        worker_detach(&lease->workers[i]);
-        free(lease->workers[i].slots);
-        free(lease->workers[i].free);
-    }
-    free(lease->workers);
-    lease->workers = NULL;
-    lease->worker_count = 0;
-}
-
-static int workers_create(rfaas_lease *lease, int count)
-{
-    size_t slots = (size_t)lease->config.slots;
-    lease->workers = calloc((size_t)count, sizeof *lease->workers);
-    if (!lease->workers)
-        return RFAAS_ERR_NO_MEMORY;
-    for (lease->worker_count = 0; lease->worker_count < count; lease->worker_count++) {
-        struct client_worker *worker = &lease->workers[lease->worker_count];
-        worker->lease = lease;
-        worker->number = lease->worker_count;
-        worker->activity = &lease->activity[lease->worker_count];
-        worker->slots = calloc(slots, sizeof *worker->slots);
-        worker->free = malloc(slots);
-        if (!worker->slots || !worker->free) {
-            free(worker->slots);
-            free(worker->free);
-            return RFAAS_ERR_NO_MEMORY;
-        }
-        for (size_t i = 0; i < slots; i++)
-            worker->free[worker->free_count++] = (unsigned char)(slots - 1 - i);
-    }
-    return RFAAS_OK;
-}
 
 /* ---- what happens to a lease ----------------------------------------------------- */
 
@@ -125,8 +26,8 @@ void lease_fail_queued(rfaas_lease *lease, int status, const char *text)
         request_end(request, status, -1, text);
     }
     for (int i = 0; i < lease->worker_count; i++)
-        while ((request = lease->workers[i].queue)) {
-            DL_DELETE(lease->workers[i].queue, request);
+        while ((request = lease->workers[i]->queue)) {
+            DL_DELETE(lease->workers[i]->queue, request);
             request_end(request, status, -1, text);
         }
 }
@@ -152,21 +53,21 @@ static void worker_settle(struct client_worker *worker)
     if (--lease->unsettled > 0)
         return;
     for (int i = 0; i < lease->worker_count; i++)
-        if (lease->workers[i].state != WORKER_GONE) {
+        if (lease->workers[i]->state != WORKER_GONE) {
             atomic_store_explicit(&lease->status, RFAAS_OK, memory_order_release);
             return;
         }
-    lease_end(lease, lease->workers[0].gone_status, lease->text);
+    lease_end(lease, lease->workers[0]->gone_status, lease->text);
 }
 
 static void on_granted(rfaas_lease *lease, const struct control_event *event)
 {
     uint64_t now = rfaas_clock_ns();
     lease->granted = true;
-    lease->granted_at = now;
+    lease->counted_at = now;
     lease->deadline = now + START_SECONDS * 1000000000ull;
     lease->unsettled = (int)event->value;
-    if (workers_create(lease, (int)event->value) != RFAAS_OK)
+    if (workers_count(lease, (int)event->value) != RFAAS_OK)
         lease_end(lease, RFAAS_ERR_NO_MEMORY, "out of memory for a lease's workers");
 }
 
@@ -175,19 +76,32 @@ static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
 {
     int before = worker->state;
     int over = atomic_load_explicit(&lease->status, memory_order_relaxed);
+    bool retired = before == WORKER_RETIRED;
     worker_detach(worker);
     worker->pid = 0;
-    worker->state = event->replaced ? WORKER_STARTING : WORKER_GONE;
+    if (!retired)
+        worker->state = event->replaced ? WORKER_STARTING : WORKER_GONE;
     worker->gone_status = event->status;
     if (over < 0) /* the lease's end is the cause, the worker's the effect */
         invoke_worker_gone(worker, over, lease->text, 0, false);
     else
         invoke_worker_gone(worker, event->status, event->text, event->executing,
-                           event->replaced);
+                           event->replaced || retired);
     if (before == WORKER_STARTING && over == RFAAS_IN_PROGRESS && !event->replaced) {
         snprintf(lease->text, sizeof lease->text, "%s", event->text);
         worker_settle(worker);
     }
+    if (retired)
+        worker_free(worker);
+}
+
+/* Its executor is being drained: what waits is for who gets the number next. */
+static void on_worker_retired(struct client_worker *worker,
+                              const struct control_event *event)
+{
+    rfaas_lease *lease = worker->lease;
+    if (worker_succeed(worker, event->part) != RFAAS_OK)
+        lease_end(lease, RFAAS_ERR_NO_MEMORY, "out of memory for a lease's workers");
 }
 
 /* It can't be used, and nobody will replace it. */
@@ -222,6 +136,8 @@ bool lease_worker_connected(struct client_worker *worker)
     if (worker->connected)
         return false;
     worker->connected = true;
+    if (worker->state == WORKER_RETIRED)
+        return true;
     if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) < 0)
         return true;
     worker->state = WORKER_READY;
@@ -230,18 +146,31 @@ bool lease_worker_connected(struct client_worker *worker)
     return true;
 }
 
+/* The worker that the event is about; NULL: it has left the lease. */
+static struct client_worker *event_worker(rfaas_lease *lease,
+                                          const struct control_event *event)
+{
+    struct client_worker *worker = NULL;
+    if (event->kind == CONTROL_WORKER_GONE)
+        worker = worker_retired(lease, event->part, (int)event->worker);
+    if (!worker && !event->retired && (int)event->worker < lease->worker_count)
+        worker = lease->workers[event->worker];
+    return worker;
+}
+
 void lease_event(rfaas_session *session, struct control_event *event)
 {
     rfaas_lease *lease;
     DL_SEARCH_SCALAR(session->leases, lease, ticket, event->ticket);
     if (!lease)
         return; /* released meanwhile */
-    struct client_worker *worker = NULL;
-    if ((int)event->worker < lease->worker_count)
-        worker = &lease->workers[event->worker];
+    struct client_worker *worker = event_worker(lease, event);
     switch (event->kind) {
     case CONTROL_LEASE_GRANTED:
         on_granted(lease, event);
+        break;
+    case CONTROL_LEASE_RESIZED:
+        lease_resized(lease, event);
         break;
     case CONTROL_LEASE_ENDED:
         lease_end(lease, event->status, event->text);
@@ -249,6 +178,10 @@ void lease_event(rfaas_session *session, struct control_event *event)
     case CONTROL_WORKER_READY:
         if (worker)
             on_worker_ready(lease, worker, event);
+        break;
+    case CONTROL_WORKER_RETIRED:
+        if (worker)
+            on_worker_retired(worker, event);
         break;
     case CONTROL_WORKER_GONE:
         if (worker)
@@ -284,6 +217,23 @@ static void terms_of(rfaas_lease *lease, int workers, struct lease_terms *terms)
         rfaas_clock_ns() + terms->wait_ns + ANSWER_SECONDS * 1000000000ull;
 }
 
+enum { ACTIVITY_SIZE = LEASE_WORKERS_MAX * sizeof(struct worker_activity) };
+
+/* For as many workers as a lease can ever have, as it may grow while the client's thread
+ * reads it. What isn't written to costs no memory. */
+static struct worker_activity *activity_room(void)
+{
+    void *room = mmap(NULL, ACTIVITY_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return room == MAP_FAILED ? NULL : room;
+}
+
+static void lease_free(rfaas_lease *lease)
+{
+    munmap(lease->activity, ACTIVITY_SIZE);
+    free(lease);
+}
+
 int rfaas_lease_iacquire(rfaas_session *session, int workers,
                          const char *const settings[], rfaas_lease **out)
 {
@@ -291,10 +241,9 @@ int rfaas_lease_iacquire(rfaas_session *session, int workers,
         return rfaas_fail(RFAAS_ERR_ARGUMENT, "acquiring a lease: %s",
                           workers < 1 ? "less than one worker is asked for"
                                       : "a NULL argument");
-    size_t most = (size_t)(workers < LEASE_WORKERS_MAX ? workers : LEASE_WORKERS_MAX);
     rfaas_lease *lease = calloc(1, sizeof *lease);
     if (lease)
-        lease->activity = calloc(most, sizeof *lease->activity);
+        lease->activity = activity_room();
     if (!lease || !lease->activity) {
         free(lease);
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "acquiring a lease: out of memory");
@@ -319,8 +268,7 @@ int rfaas_lease_iacquire(rfaas_session *session, int workers,
         session_unlock(session);
     }
     if (status != RFAAS_OK) {
-        free(lease->activity);
-        free(lease);
+        lease_free(lease);
         return status;
     }
     *out = lease;
@@ -379,7 +327,7 @@ int rfaas_lease_acquire(rfaas_session *session, int workers,
 
 int rfaas_lease_workers(const rfaas_lease *lease)
 {
-    return lease ? lease->worker_count : 0;
+    return lease ? atomic_load_explicit(&lease->size, memory_order_relaxed) : 0;
 }
 
 rfaas_session *rfaas_lease_session(const rfaas_lease *lease)
@@ -416,8 +364,8 @@ int rfaas_lease_usage(rfaas_lease *lease, struct rfaas_usage *usage)
         .hot_ns = hot_ns,
         .bytes_in = lease->bytes_in,
         .bytes_out = lease->bytes_out,
-        .lease_ns =
-            (uint64_t)lease->worker_count * (rfaas_clock_ns() - lease->granted_at),
+        .lease_ns = lease->counted_ns + (uint64_t)lease->worker_count *
+                                            (rfaas_clock_ns() - lease->counted_at),
     };
     session_unlock(lease->session);
     return RFAAS_OK;
@@ -456,6 +404,5 @@ void rfaas_lease_release(rfaas_lease *lease)
     DL_DELETE(session->leases, lease);
     workers_free(lease);
     session_unlock(session);
-    free(lease->activity);
-    free(lease);
+    lease_free(lease);
 }

@@ -107,15 +107,15 @@ void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *w
 static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *terms)
 {
     struct rfaas_executor *executor = client->executor;
-    struct hosted_lease *lease = rfaas_hosted_find(executor, terms->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, terms->part);
     if (!lease)
-        lease = rfaas_hosted_add(executor, terms->lease);
+        lease = rfaas_hosted_add(executor, terms->lease, terms->part);
     if (!lease)
         return RFAAS_ERR_NO_MEMORY;
     if (lease->opened)
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease %llu is open already",
                           (unsigned long long)terms->lease);
-    if (lease->assigned && lease->token != terms->token)
+    if (lease->assigned && (lease->token != terms->token || lease->id != terms->lease))
         return rfaas_fail(RFAAS_ERR_REFUSED, "wrong token for lease %llu",
                           (unsigned long long)terms->lease);
     if (strlen(terms->transport) >= sizeof lease->transport || terms->slots < 1 ||
@@ -140,7 +140,7 @@ static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
                              struct rfaas_received *received)
 {
     const Rfaas__WorkerConnect *body = m->worker_connect;
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->part);
     if (!lease || lease->client != client)
         return RFAAS_OK; /* it has ended meanwhile */
     uint32_t number = body->worker - lease->terms.first_worker;
@@ -157,7 +157,7 @@ static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
 /* What it can't say of a worker that isn't its own, or has gone meanwhile. */
 static int on_worker_kill(struct rfaas_client *client, const Rfaas__WorkerKill *body)
 {
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->part);
     if (!lease || lease->client != client)
         return RFAAS_OK;
     uint32_t number = body->worker - lease->terms.first_worker;
@@ -272,9 +272,11 @@ static int on_usage_query(struct rfaas_client *client, const Rfaas__Message *m)
 {
     Rfaas__UsageReport report = RFAAS__USAGE_REPORT__INIT;
     report.lease = m->usage_query->lease;
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, report.lease);
-    if (lease && lease->client == client)
-        rfaas_hosted_usage(client->executor, lease, &report.execute_ns, &report.hot_ns);
+    struct hosted_lease *lease, *next;
+    HASH_ITER(hh, client->executor->leases, lease, next)
+        if (lease->id == report.lease && lease->client == client)
+            rfaas_hosted_usage(client->executor, lease, &report.execute_ns,
+                               &report.hot_ns);
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.call = m->call;
     message.body_case = RFAAS__MESSAGE__BODY_USAGE_REPORT;

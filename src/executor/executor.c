@@ -29,7 +29,7 @@ static void report_start(struct rfaas_executor *executor, const char *text)
 
 static void leave_when_empty(struct rfaas_executor *executor)
 {
-    if (executor->ending && !executor->processes)
+    if ((executor->ending || executor->drained) && !executor->processes)
         event_base_loopbreak(executor->base);
 }
 
@@ -50,10 +50,29 @@ void rfaas_executor_end(struct rfaas_executor *executor, int status, const char 
     leave_when_empty(executor);
 }
 
+/* What runs goes on and has its results; nothing more is taken. */
+static void drain(struct rfaas_executor *executor)
+{
+    rfaas_info("SIGTERM: ending when what runs has ended");
+    executor->draining = true;
+    Rfaas__ExecutorDrain body = RFAAS__EXECUTOR_DRAIN__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_EXECUTOR_DRAIN;
+    message.executor_drain = &body;
+    rfaas_connection_send(executor->manager, &message, NULL, 0);
+    struct hosted_lease *lease, *next;
+    HASH_ITER(hh, executor->leases, lease, next)
+        rfaas_hosted_retire(executor, lease, 0);
+}
+
 static void on_end_signal(evutil_socket_t signal, short what, void *arg)
 {
+    struct rfaas_executor *executor = arg;
     (void)what;
-    rfaas_executor_end(arg, 0, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+    if (signal == SIGTERM && !executor->draining && executor->manager)
+        drain(executor);
+    else
+        rfaas_executor_end(executor, 0, signal == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 static void on_end_timeout(evutil_socket_t fd, short what, void *arg)
@@ -87,7 +106,7 @@ static int workers_create(struct hosted_lease *lease, const Rfaas__LeaseAssign *
         worker->cores = calloc(body->cores_per_worker, sizeof *worker->cores);
         if (!worker->cores)
             return RFAAS_ERR_NO_MEMORY;
-        lease->worker_count = i + 1;
+        lease->worker_count = lease->kept = i + 1;
     }
     return RFAAS_OK;
 }
@@ -99,11 +118,11 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
             (uint64_t)executor->core_count)
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease of %u workers of %u cores on %d",
                           body->workers, body->cores_per_worker, executor->core_count);
-    struct hosted_lease *lease = rfaas_hosted_find(executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
     if (lease && lease->assigned)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease %llu is assigned already",
-                          (unsigned long long)body->lease);
-    if (lease && lease->token != body->token) {
+        return rfaas_fail(RFAAS_ERR_PROTOCOL, "part %llu is assigned already",
+                          (unsigned long long)body->part);
+    if (lease && (lease->token != body->token || lease->id != body->lease)) {
         rfaas_warn("%s: wrong token for lease %llu: connection closed",
                    rfaas_connection_name(lease->client->connection),
                    (unsigned long long)body->lease);
@@ -111,20 +130,29 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
         lease = NULL;
     }
     if (!lease)
-        lease = rfaas_hosted_add(executor, body->lease);
+        lease = rfaas_hosted_add(executor, body->lease, body->part);
     if (!lease || workers_create(lease, body) != RFAAS_OK)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory for a lease");
     lease->token = body->token;
     lease->assigned = true;
-    if (lease->opened)
+    if (executor->draining) /* the manager learns of it only now */
+        rfaas_hosted_retire(executor, lease, 0);
+    else if (lease->opened)
         rfaas_hosted_start(executor, lease);
     return RFAAS_OK;
+}
+
+static void on_retire(struct rfaas_executor *executor, const Rfaas__LeaseRetire *body)
+{
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
+    if (lease)
+        rfaas_hosted_retire(executor, lease, body->keep);
 }
 
 static void on_withdraw(struct rfaas_executor *executor,
                         const Rfaas__LeaseWithdraw *body)
 {
-    struct hosted_lease *lease = rfaas_hosted_find(executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
     if (!lease)
         return;
     lease->withdrawn = true;
@@ -153,6 +181,13 @@ static void on_message(struct rfaas_connection *connection,
         break;
     case RFAAS__MESSAGE__BODY_LEASE_ASSIGN:
         status = on_assign(executor, m->lease_assign);
+        break;
+    case RFAAS__MESSAGE__BODY_LEASE_RETIRE:
+        on_retire(executor, m->lease_retire);
+        break;
+    case RFAAS__MESSAGE__BODY_EXECUTOR_DRAINED:
+        executor->drained = true;
+        leave_when_empty(executor);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_WITHDRAW:
         on_withdraw(executor, m->lease_withdraw);

@@ -6,8 +6,9 @@
  *   executor   its connections, the leases it hosts, the clients, the libraries
  *   lease      its workers
  *   client     what it told us for its workers: memories and functions
- * A lease here begins with LeaseAssign (manager) and LeaseOpen (client), in either
- * order, and ends when it was withdrawn and the last of its processes is reaped. */
+ * What is hosted of a lease is a part of it. It begins with LeaseAssign (manager) and
+ * LeaseOpen (client), in either order, and ends when it was withdrawn, or all of its
+ * workers retired, and the last of its processes is reaped. */
 #ifndef RFAAS_EXECUTOR_EXECUTOR_H
 #define RFAAS_EXECUTOR_EXECUTOR_H
 
@@ -31,12 +32,15 @@ struct hosted_worker {
     struct rfaas_worker_page *page;
     int *cores; /* indices into executor.load that it occupies */
     unsigned core_count;
-    struct event *start_limit; /* until it is ready */
-    unsigned failed_starts;    /* in a row, without having got ready */
-    UT_hash_handle hh;         /* in executor.processes, by pid */
+    bool retiring;       /* it has been told to end when it has finished */
+    struct event *limit; /* until it is ready, or has ended if it is retiring */
+    uint64_t execute_ticks, hot_ticks; /* of the process that has ended last */
+    unsigned failed_starts;            /* in a row, without having got ready */
+    UT_hash_handle hh;                 /* in executor.processes, by pid */
 };
 
 struct hosted_lease {
+    uint64_t part; /* of the lease; names it here */
     uint64_t id;
     uint64_t token;
     bool assigned, opened;
@@ -48,8 +52,8 @@ struct hosted_lease {
     unsigned cores_per_worker;
     struct hosted_worker *workers;
     unsigned worker_count, running;
-    uint64_t execute_ticks, hot_ticks; /* of processes that have ended */
-    UT_hash_handle hh;                 /* in executor.leases, by id */
+    unsigned kept;     /* workers that stay; the others are retiring */
+    UT_hash_handle hh; /* in executor.leases, by part */
 };
 
 struct client_memory {
@@ -88,7 +92,9 @@ struct rfaas_executor {
     struct rfaas_client *clients;
     struct rfaas_libraries libraries;
     struct rfaas_tick_origin start;
-    int ready_fd; /* of who started us; -1: none, or told */
+    int ready_fd;  /* of who started us; -1: none, or told */
+    bool draining; /* takes nothing more; ends when what runs has ended */
+    bool drained;  /* and the manager knows it */
     bool ending;
     int status;
 };
@@ -114,14 +120,20 @@ void rfaas_client_free(struct rfaas_client *client);
 void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *worker);
 
 /* leases.c: leases and their workers */
-struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t id);
-struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id);
+struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t part);
+struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id,
+                                      uint64_t part);
 void rfaas_hosted_start(struct rfaas_executor *executor, struct hosted_lease *lease);
 /* Kills the workers; the lease goes when they are reaped and it is withdrawn. */
 void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *lease,
                       Rfaas__LeaseEnd reason);
-/* Adds what the process of a worker that has ended has used to its lease. */
-void rfaas_hosted_usage_add(struct hosted_worker *worker);
+/* Lets all workers but the first `keep` finish what was sent to them, and end; those that
+ * don't within some seconds are killed. */
+void rfaas_hosted_retire(struct rfaas_executor *executor, struct hosted_lease *lease,
+                         unsigned keep);
+/* Adds what the process of a worker has used, or those of a lease that live. */
+void rfaas_hosted_page_read(const struct hosted_worker *worker, uint64_t *execute_ticks,
+                            uint64_t *hot_ticks);
 void rfaas_hosted_usage(const struct rfaas_executor *executor,
                         const struct hosted_lease *lease, uint64_t *execute_ns,
                         uint64_t *hot_ns);
@@ -129,6 +141,7 @@ void rfaas_hosted_usage(const struct rfaas_executor *executor,
 /* workers.c: processes */
 int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *worker);
 void rfaas_worker_kill(struct hosted_worker *worker);
+void rfaas_worker_retire(struct rfaas_executor *executor, struct hosted_worker *worker);
 /* Reaps all that have ended; calls rfaas_hosted_reaped for each. */
 void rfaas_workers_reap(struct rfaas_executor *executor);
 void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,

@@ -316,6 +316,14 @@ static void sleep_until_woken(void)
         rfaas_worker_control(0);
 }
 
+/* All that was sent has been done, and this worker is to end. */
+static void retire(void)
+{
+    if (rfaas_worker.connected)
+        rfaas_worker.transport->flush(rfaas_worker.client, true);
+    exit(0);
+}
+
 /* Waits for the next invocation: spins for hot_timeout, then sleeps. `idle` is when
  * the last one ended; returns when this one came; both in ticks. */
 static uint64_t await(struct rfaas_completion *c, uint64_t idle)
@@ -328,6 +336,8 @@ static uint64_t await(struct rfaas_completion *c, uint64_t idle)
             add_ticks(&rfaas_worker.page->hot_ticks, now - idle);
             return now;
         }
+        if (rfaas_worker.retiring)
+            retire();
         if (spins % spins_per_look != 0)
             continue;
         uint64_t now = rfaas_clock_ns();
@@ -377,8 +387,11 @@ int rfaas_worker_main(void)
     close(RFAAS_WORKER_PAGE_FD);
     if (faults_catch() != RFAAS_OK)
         return 1;
-    while (!rfaas_worker.connected)
+    while (!rfaas_worker.connected) {
         rfaas_worker_control(1000);
+        if (rfaas_worker.retiring)
+            retire();
+    }
     loop();
     return 0;
 }

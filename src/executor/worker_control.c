@@ -190,6 +190,9 @@ static int control_handle(struct rfaas_received *received)
         return say_ready();
     case RFAAS__MESSAGE__BODY_WORKER_CONNECT:
         return connect_client(m->worker_connect, received);
+    case RFAAS__MESSAGE__BODY_WORKERS_RETIRE:
+        rfaas_worker.retiring = true;
+        return RFAAS_OK;
     case RFAAS__MESSAGE__BODY_MEMORY_ADD:
         return add_memory(m->memory_add, received);
     case RFAAS__MESSAGE__BODY_MEMORY_REMOVE:

@@ -32,6 +32,7 @@ extern struct rfaas_worker {
     int index, workers;
     int alive_fd; /* tells others our death; -1: not yet */
     bool connected;
+    bool retiring;                 /* ends when there is nothing more to do */
     volatile sig_atomic_t running; /* a function: faults are its own */
     uint32_t tag;                  /* of the invocation that runs */
 } rfaas_worker;

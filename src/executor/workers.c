@@ -18,7 +18,10 @@
 
 extern char **environ;
 
-enum { START_SECONDS = 10 };
+enum {
+    START_SECONDS = 10,
+    RETIRE_SECONDS = 30, /* for what was sent before it was told to end */
+};
 
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg);
@@ -181,30 +184,34 @@ static void send_setup(struct hosted_worker *worker)
     rfaas_connection_send(worker->connection, &message, NULL, 0);
 }
 
-static void on_start_limit(evutil_socket_t fd, short what, void *arg)
+static void on_limit(evutil_socket_t fd, short what, void *arg)
 {
     struct hosted_worker *worker = arg;
     (void)fd;
     (void)what;
-    rfaas_warn("%s: not ready within %d s: ended",
-               rfaas_connection_name(worker->connection), START_SECONDS);
+    rfaas_warn("%s: not %s within %d s: ended",
+               rfaas_connection_name(worker->connection),
+               worker->retiring ? "finished" : "ready",
+               worker->retiring ? RETIRE_SECONDS : START_SECONDS);
     rfaas_worker_kill(worker);
 }
 
-/* What a library does when it is loaded may take for ever. */
-static void limit_start(struct rfaas_executor *executor, struct hosted_worker *worker)
+static void limit_clear(struct hosted_worker *worker)
 {
-    struct timeval limit = {.tv_sec = START_SECONDS};
-    worker->start_limit = evtimer_new(executor->base, on_start_limit, worker);
-    if (worker->start_limit)
-        evtimer_add(worker->start_limit, &limit);
+    if (worker->limit)
+        event_free(worker->limit);
+    worker->limit = NULL;
 }
 
-static void start_is_over(struct hosted_worker *worker)
+/* What a library does when it is loaded, and what functions do, may take for ever. */
+static void limit_set(struct rfaas_executor *executor, struct hosted_worker *worker,
+                      int seconds)
 {
-    if (worker->start_limit)
-        event_free(worker->start_limit);
-    worker->start_limit = NULL;
+    struct timeval limit = {.tv_sec = seconds};
+    limit_clear(worker);
+    worker->limit = evtimer_new(executor->base, on_limit, worker);
+    if (worker->limit)
+        evtimer_add(worker->limit, &limit);
 }
 
 static int connection_create(struct rfaas_executor *executor,
@@ -256,7 +263,7 @@ int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *wo
     HASH_ADD(hh, executor->processes, pid, sizeof worker->pid, worker);
     worker->lease->running++;
     if (connection_create(executor, worker, sockets[0]) == RFAAS_OK) {
-        limit_start(executor, worker);
+        limit_set(executor, worker, START_SECONDS);
         send_setup(worker);
     } else {
         rfaas_worker_kill(worker);
@@ -284,8 +291,10 @@ static void on_message(struct rfaas_connection *connection,
     switch (m->body_case) {
     case RFAAS__MESSAGE__BODY_WORKER_READY:
         worker->failed_starts = 0;
-        start_is_over(worker);
+        if (!worker->retiring)
+            limit_clear(worker);
         m->worker_ready->lease = worker->lease->id;
+        m->worker_ready->part = worker->lease->part;
         m->worker_ready->worker = worker->lease->terms.first_worker + worker->number;
         break;
     case RFAAS__MESSAGE__BODY_FUNCTION_BROKEN:
@@ -313,11 +322,24 @@ static void on_closed(struct rfaas_connection *connection, int status, void *arg
 
 void rfaas_worker_kill(struct hosted_worker *worker)
 {
-    start_is_over(worker);
+    limit_clear(worker);
     if (worker->pid > 0) /* before it sees its connection end, and ends by itself */
         kill(-worker->pid, SIGKILL);
     rfaas_connection_free(worker->connection);
     worker->connection = NULL;
+}
+
+void rfaas_worker_retire(struct rfaas_executor *executor, struct hosted_worker *worker)
+{
+    if (!worker->connection || worker->retiring)
+        return;
+    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
+    message.workers_retire = &retire;
+    worker->retiring = true;
+    limit_set(executor, worker, RETIRE_SECONDS);
+    rfaas_connection_send(worker->connection, &message, NULL, 0);
 }
 
 void rfaas_workers_reap(struct rfaas_executor *executor)
@@ -340,12 +362,13 @@ void rfaas_workers_reap(struct rfaas_executor *executor)
             continue;
         HASH_DEL(executor->processes, worker);
         close(worker->leash);
-        start_is_over(worker);
+        limit_clear(worker);
         rfaas_connection_free(worker->connection);
         worker->connection = NULL;
         uint32_t executing =
             atomic_load_explicit(&worker->page->executing, memory_order_relaxed);
-        rfaas_hosted_usage_add(worker);
+        worker->execute_ticks = worker->hot_ticks = 0;
+        rfaas_hosted_page_read(worker, &worker->execute_ticks, &worker->hot_ticks);
         munmap(worker->page, sizeof *worker->page);
         worker->page = NULL;
         cores_return(executor, worker);
