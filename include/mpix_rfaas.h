@@ -78,12 +78,26 @@ typedef struct MPIX_Usage {
     uint64_t lease_ns;
 } MPIX_Usage;
 
+/* What a pool has, and who waits for it.
+ *
+ * executors  that take work: those that are being drained don't count
+ * cores      that they offer; leased: those of them that are taken
+ * queued     requests for leases, and for growth, that wait for cores
+ */
+typedef struct MPIX_Pool_stats {
+    uint64_t executors;
+    uint64_t cores;
+    uint64_t leased;
+    uint64_t queued;
+} MPIX_Pool_stats;
+
 /* Name, result and parameters of every call: declared here twice, as MPIX_name and
  * PMPIX_name. What each does stands below, in the same order. */
 #define MPIX_RFAAS_CALLS(X)                                                        \
     X(Pool_create, (MPI_Comm comm, MPI_Info info, MPIX_Pool *pool))                \
     X(Pool_free, (MPIX_Pool * pool))                                               \
     X(Pool_get_info, (MPIX_Pool pool, MPI_Info *info_used))                        \
+    X(Pool_get_stats, (MPIX_Pool pool, MPIX_Pool_stats *stats))                    \
     X(Pool_alloc_mem, (MPI_Aint size, MPIX_Pool pool, void *baseptr))              \
     X(Pool_free_mem, (MPIX_Pool pool, void *base))                                 \
     X(Lease_acquire,                                                               \
@@ -130,6 +144,10 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   A new info object with every key and its effective value, manager_address and
  *   key_file included (with these two an executor or client started by hand can
  *   join). The caller frees it.
+ *
+ * MPIX_Pool_get_stats(pool, stats)
+ *   What the pool has at this moment, for all ranks together. Asks the manager;
+ *   blocks for 10 seconds at most. Local. Errors: MPI_ERR_ARG, MPIX_ERR_MANAGER.
  *
  * MPIX_Pool_alloc_mem(size, pool, baseptr), MPIX_Pool_free_mem(pool, base)
  *   Memory as MPI_Alloc_mem's, `size` bytes aligned to 64, which workers reach

@@ -104,6 +104,19 @@ struct rfaas_usage {
     uint64_t lease_ns;
 };
 
+/* What a pool has, and who waits for it.
+ *
+ * executors  that take work: those that are being drained don't count
+ * cores      that they offer; leased: those of them that are taken
+ * queued     requests for leases, and for growth, that wait for cores
+ */
+struct rfaas_pool_stats {
+    uint64_t executors;
+    uint64_t cores;
+    uint64_t leased;
+    uint64_t queued;
+};
+
 /* Text of a status; never NULL, not to be freed. */
 RFAAS_API const char *rfaas_status_string(int status);
 
@@ -129,6 +142,10 @@ RFAAS_API int rfaas_session_open(const char *const settings[], rfaas_session **s
  * RFAAS_ERR_LEASE_RELEASED and frees all that belongs to it, memory of rfaas_alloc
  * included. NULL is ignored. */
 RFAAS_API void rfaas_session_close(rfaas_session *session);
+
+/* What the pool has at this moment. Asks the manager; blocks for 10 seconds at most.
+ * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_MANAGER. */
+RFAAS_API int rfaas_pool_stats(rfaas_session *session, struct rfaas_pool_stats *stats);
 
 /* Leases `workers` (> 0) workers and starts them. Blocks until they are ready, at
  * most wait_seconds for free cores and some seconds more for the start.

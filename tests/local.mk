@@ -63,6 +63,7 @@ unit_tests = \
 	tests/test_session_leases \
 	tests/test_session_libraries \
 	tests/test_session_many \
+	tests/test_session_resizes \
 	tests/test_session_rogues \
 	tests/test_session_starting \
 	tests/test_session_stopped \
@@ -143,6 +144,7 @@ tests_test_session_killed_SOURCES = tests/test_session_killed.c $(session_pool)
 tests_test_session_leases_SOURCES = tests/test_session_leases.c $(session_pool)
 tests_test_session_libraries_SOURCES = tests/test_session_libraries.c $(session_pool)
 tests_test_session_many_SOURCES = tests/test_session_many.c $(session_pool)
+tests_test_session_resizes_SOURCES = tests/test_session_resizes.c $(session_pool)
 tests_test_session_rogues_SOURCES = tests/test_session_rogues.c $(session_pool)
 tests_test_session_starting_SOURCES = tests/test_session_starting.c $(session_pool)
 tests_test_session_stopped_SOURCES = tests/test_session_stopped.c $(session_pool)

@@ -180,7 +180,8 @@ static void test_only_lost_ones_stay(void)
     resize(ALICE, lease, 2, 0);
     expect(RETIRE, 2, 0);
     expect_size(ALICE, lease, 2);
-    expect(WITHDRAW, 2, RFAAS_LEASE_REVOKED);
+    expect_nothing(); /* it may be at something still */
+    freed(2, lease);
     expect(ENDED, ALICE, RFAAS_LEASE_REVOKED);
     expect_nothing();
 }
@@ -249,8 +250,11 @@ static void test_drain_of_the_only_one(void)
     uint64_t lease = leased(ALICE, 1, 2, 2);
     rfaas_leases_drain(leases, 1, now);
     expect_nothing();
-    rfaas_leases_leave(leases, 1, now);
+    now += 5 * (uint64_t)SECOND;
+    rfaas_leases_advance(leases, now);
     expect(PART_LOST, ALICE, 0);
+    expect_nothing(); /* what runs goes on */
+    rfaas_leases_leave(leases, 1, now);
     expect(ENDED, ALICE, RFAAS_LEASE_REVOKED);
     expect_nothing();
     CHECK_EQUAL(rfaas_leases_state(leases, lease), RFAAS_LEASE_OVER);

@@ -10,12 +10,12 @@
 #include <unistd.h>
 #include <utlist.h>
 
-enum { RENEW_SECONDS = 10, USAGE_SECONDS = 1 };
+enum { ANSWER_SECONDS = 10, USAGE_SECONDS = 1 };
 
 /* ---- calls that are waited for --------------------------------------------------- */
 
 void control_answer(struct rfaas_control *control, uint64_t number, int status,
-                    uint64_t execute_ns, uint64_t hot_ns)
+                    const uint64_t values[CALL_VALUES])
 {
     struct call *call;
     pthread_mutex_lock(&control->lock);
@@ -23,8 +23,8 @@ void control_answer(struct rfaas_control *control, uint64_t number, int status,
     if (call) {
         if (call->status == RFAAS_OK)
             call->status = status;
-        call->execute_ns += execute_ns;
-        call->hot_ns += hot_ns;
+        for (int i = 0; values && i < CALL_VALUES; i++)
+            call->values[i] += values[i];
         if (call->answers > 0)
             call->answers--;
         pthread_cond_broadcast(&control->answered);
@@ -149,7 +149,7 @@ static void forget_run(struct rfaas_control *control, struct command *command)
             record_send_release(control, record->id, record->ticket);
         record_free(record);
     }
-    control_answer(control, c->call, RFAAS_OK, 0, 0);
+    control_answer(control, c->call, RFAAS_OK, NULL);
 }
 
 void control_forget(struct rfaas_control *control, uint64_t ticket)
@@ -240,7 +240,7 @@ static void renew_run(struct rfaas_control *control, struct command *command)
     if (!record || record->ended || record->id == 0 || !control->manager) {
         control_answer(control, c->call,
                        control->manager ? RFAAS_ERR_LEASE_EXPIRED : RFAAS_ERR_MANAGER,
-                       0, 0);
+                       NULL);
         return;
     }
     record->terms.duration_ns = c->duration_ns;
@@ -264,11 +264,11 @@ int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t durat
     c->call = call.number;
     c->duration_ns = duration_ns;
     command_post(control, &c->command);
-    int status = call_end(control, &call, RENEW_SECONDS);
+    int status = call_end(control, &call, ANSWER_SECONDS);
     if (status == RFAAS_ERR_TIMEOUT)
         return rfaas_fail(RFAAS_ERR_MANAGER,
                           "renewing a lease: the manager didn't answer in %d s",
-                          RENEW_SECONDS);
+                          ANSWER_SECONDS);
     if (status != RFAAS_OK)
         return rfaas_fail(status, "renewing a lease: %s", rfaas_status_string(status));
     return RFAAS_OK;
@@ -339,9 +339,9 @@ static void usage_run(struct rfaas_control *control, struct command *command)
         pthread_mutex_unlock(&control->lock);
         link_send(link, &message, NULL, 0);
     }
-    /* The one it began with. */
-    control_answer(control, c->call, RFAAS_OK, record ? record->execute_ns : 0,
-                   record ? record->hot_ns : 0);
+    const uint64_t gone[CALL_VALUES] = {record ? record->execute_ns : 0,
+                                        record ? record->hot_ns : 0};
+    control_answer(control, c->call, RFAAS_OK, gone); /* the one it began with */
 }
 
 int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,
@@ -355,8 +355,42 @@ int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *exec
     command_post(control, &c->command);
     /* What an executor that has gone knew is lost; the rest counts. */
     call_end(control, &call, USAGE_SECONDS);
-    *execute_ns = call.execute_ns;
-    *hot_ns = call.hot_ns;
+    *execute_ns = call.values[0];
+    *hot_ns = call.values[1];
+    return RFAAS_OK;
+}
+
+static void stats_run(struct rfaas_control *control, struct command *command)
+{
+    Rfaas__StatsQuery body = RFAAS__STATS_QUERY__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = ((struct ticket_command *)command)->call;
+    message.body_case = RFAAS__MESSAGE__BODY_STATS_QUERY;
+    message.stats_query = &body;
+    if (control->manager)
+        rfaas_connection_send(control->manager, &message, NULL, 0);
+    else
+        control_answer(control, message.call, RFAAS_ERR_MANAGER, NULL);
+}
+
+int control_stats(struct rfaas_control *control, struct rfaas_pool_stats *stats)
+{
+    struct call call = {0};
+    NEW_COMMAND(ticket_command, c, stats_run);
+    call_begin(control, &call);
+    c->call = call.number;
+    command_post(control, &c->command);
+    int status = call_end(control, &call, ANSWER_SECONDS);
+    if (status == RFAAS_ERR_TIMEOUT)
+        return rfaas_fail(RFAAS_ERR_MANAGER,
+                          "statistics: the manager didn't answer in %d s",
+                          ANSWER_SECONDS);
+    if (status != RFAAS_OK)
+        return rfaas_fail(status, "statistics: %s", rfaas_status_string(status));
+    *stats = (struct rfaas_pool_stats){.executors = call.values[0],
+                                       .cores = call.values[1],
+                                       .leased = call.values[2],
+                                       .queued = call.values[3]};
     return RFAAS_OK;
 }
 

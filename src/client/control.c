@@ -170,6 +170,14 @@ static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *bod
     record_ended(record, status, text);
 }
 
+static void on_stats(struct rfaas_control *control, const Rfaas__Message *m)
+{
+    const Rfaas__StatsReport *body = m->stats_report;
+    const uint64_t values[CALL_VALUES] = {body->executors, body->cores, body->leased,
+                                          body->queued};
+    control_answer(control, m->call, RFAAS_OK, values);
+}
+
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg)
 {
@@ -183,7 +191,10 @@ static void on_message(struct rfaas_connection *connection,
         on_refused(control, m);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_RENEWED:
-        control_answer(control, m->call, m->lease_renewed->status, 0, 0);
+        control_answer(control, m->call, m->lease_renewed->status, NULL);
+        break;
+    case RFAAS__MESSAGE__BODY_STATS_REPORT:
+        on_stats(control, m);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_ENDED:
         on_ended(control, m->lease_ended);

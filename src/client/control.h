@@ -118,6 +118,7 @@ int control_add_function(struct rfaas_control *control, uint32_t number,
  * the lease (its activity may be freed), the others for the manager or executors. */
 void control_forget(struct rfaas_control *control, uint64_t ticket);
 int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t duration_ns);
+int control_stats(struct rfaas_control *control, struct rfaas_pool_stats *stats);
 int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,
                   uint64_t *hot_ns);
 

@@ -23,12 +23,14 @@ struct command {
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "client: out of memory");               \
     variable->command.run = function
 
+enum { CALL_VALUES = 4 };
+
 /* One call that its caller waits for; answered by `answers` messages. */
 struct call {
     uint64_t number;
     int status;
-    int answers; /* awaited; 0: done */
-    uint64_t execute_ns, hot_ns;
+    int answers;                  /* awaited; 0: done */
+    uint64_t values[CALL_VALUES]; /* sums of theirs */
     UT_hash_handle hh;
 };
 
@@ -133,9 +135,9 @@ void fd_drain(int fd);
 void command_post(struct rfaas_control *control, struct command *command);
 void commands_run(struct rfaas_control *control);
 void commands_stop(struct rfaas_control *control);
-/* One of the answers that a call waits for. */
+/* One of the answers that a call waits for; values NULL: it has none. */
 void control_answer(struct rfaas_control *control, uint64_t call, int status,
-                    uint64_t execute_ns, uint64_t hot_ns);
+                    const uint64_t values[CALL_VALUES]);
 
 /* offers.c */
 /* A copy whose descriptors are its own. */

@@ -206,6 +206,13 @@ static void on_function_broken(struct link *link, const Rfaas__FunctionBroken *b
     control_event_post(link->control, event);
 }
 
+static void on_usage_report(struct link *link, const Rfaas__Message *m)
+{
+    const uint64_t used[CALL_VALUES] = {m->usage_report->execute_ns,
+                                        m->usage_report->hot_ns};
+    control_answer(link->control, m->call, RFAAS_OK, used);
+}
+
 static void on_message(struct rfaas_connection *connection,
                        struct rfaas_received *received, void *arg)
 {
@@ -232,8 +239,7 @@ static void on_message(struct rfaas_connection *connection,
         on_function_broken(link, m->function_broken);
         break;
     case RFAAS__MESSAGE__BODY_USAGE_REPORT:
-        control_answer(link->control, m->call, RFAAS_OK, m->usage_report->execute_ns,
-                       m->usage_report->hot_ns);
+        on_usage_report(link, m);
         break;
     default:
         rfaas_warn("%s sent a message that executors don't send",

@@ -20,12 +20,10 @@ void lease_forget(struct rfaas_leases *leases, struct lease *lease)
     free(lease);
 }
 
-/* Whether some of its numbers have workers, or may get them again. */
 bool lease_has_workers(const struct lease *lease)
 {
-    for (const struct rfaas_part *part = lease->parts; part; part = part->next)
-        if (part->kept > 0)
-            return true;
+    if (lease->parts)
+        return true;
     for (const struct want *want = lease->wants; want; want = want->lease_next)
         if (want->kind == WANT_MOVE)
             return true;
@@ -95,6 +93,8 @@ void part_freed(struct rfaas_leases *leases, struct rfaas_part *part, uint32_t l
         lease_lose(leases, lease, first + left, lost);
     else if (lease->state == RFAAS_LEASE_ENDING && !lease->parts)
         lease_forget(leases, lease);
+    else if (lease->state == RFAAS_LEASE_ACTIVE && !lease_has_workers(lease))
+        lease_end(leases, lease, RFAAS_LEASE_REVOKED);
 }
 
 /* A wait is over without success. */

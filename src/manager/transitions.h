@@ -17,7 +17,7 @@ void lease_lose(struct rfaas_leases *leases, struct lease *lease, uint32_t first
 /* Tells the owner what the lease is like now. `list` has room for the parts. */
 void lease_tell(struct rfaas_leases *leases, const struct lease *lease, uint64_t call,
                 const struct rfaas_part *parts, struct rfaas_lease_part list[]);
-/* Whether some of its numbers have workers, or may get them again. */
+/* Whether some of its workers live, be it only to finish, or may get others instead. */
 bool lease_has_workers(const struct lease *lease);
 
 /* Of the part's workers only the first are to stay. */
