@@ -98,6 +98,8 @@ typedef struct MPIX_Pool_stats {
     X(Pool_free, (MPIX_Pool * pool))                                               \
     X(Pool_get_info, (MPIX_Pool pool, MPI_Info *info_used))                        \
     X(Pool_get_stats, (MPIX_Pool pool, MPIX_Pool_stats *stats))                    \
+    X(Pool_serve,                                                                  \
+      (MPIX_Pool pool, MPI_Request * until, MPI_Info info, int *served))           \
     X(Pool_alloc_mem, (MPI_Aint size, MPIX_Pool pool, void *baseptr))              \
     X(Pool_free_mem, (MPIX_Pool pool, void *base))                                 \
     X(Lease_acquire,                                                               \
@@ -148,6 +150,19 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  * MPIX_Pool_get_stats(pool, stats)
  *   What the pool has at this moment, for all ranks together. Asks the manager;
  *   blocks for 10 seconds at most. Local. Errors: MPI_ERR_ARG, MPIX_ERR_MANAGER.
+ *
+ * MPIX_Pool_serve(pool, until, info, served)
+ *   Waits for the request as MPI_Wait does, and lends this rank's cores to the pool
+ *   meanwhile: those that the rank is bound to, or the one that it runs on, or as
+ *   many as the key `cores` says. Workers of other processes run there, not this
+ *   one; the rank looks at the request every 100 microseconds. When that has
+ *   completed the call returns at once: workers that are at an invocation then
+ *   finish what they were sent, in the background and for 30 seconds at most, and
+ *   their leases get other cores if there are any. `served` is the number of
+ *   invocations that ended on the cores until then. Waits of less than a millisecond
+ *   lend nothing. Local. Errors: those of MPI_Wait; MPI_ERR_ARG, MPI_ERR_INFO_VALUE;
+ *   MPIX_ERR_NO_RESOURCES (the cores couldn't be offered; the request has completed
+ *   nevertheless).
  *
  * MPIX_Pool_alloc_mem(size, pool, baseptr), MPIX_Pool_free_mem(pool, base)
  *   Memory as MPI_Alloc_mem's, `size` bytes aligned to 64, which workers reach

@@ -184,5 +184,6 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/mpix.h \
 	src/mpi/pool.c \
 	src/mpi/progress.c \
+	src/mpi/serve.c \
 	src/mpi/settings.c \
 	src/mpi/settings.h

@@ -175,7 +175,8 @@ mpi_tests = \
 	tests/test_mpi_losses \
 	tests/test_mpi_pools \
 	tests/test_mpi_races \
-	tests/test_mpi_requests
+	tests/test_mpi_requests \
+	tests/test_mpi_serve
 mpi_test_runs = \
 	$(mpi_tests:=.1) \
 	$(mpi_tests:=.2) \
@@ -259,6 +260,11 @@ tests_test_mpi_requests_SOURCES = tests/test_mpi_requests.c $(mpi_test_pool)
 tests_test_mpi_requests_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_requests_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_requests_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_serve_SOURCES = tests/test_mpi_serve.c $(mpi_test_pool)
+tests_test_mpi_serve_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_serve_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_serve_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_threads_SOURCES = tests/test_mpi_threads.c $(mpi_test_pool)
 tests_test_mpi_threads_CPPFLAGS = $(mpi_cppflags)

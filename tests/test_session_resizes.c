@@ -99,7 +99,7 @@ static void test_waits_for_cores(void)
     CHECK_STATUS(rfaas_lease_resize(first, 2, SETTINGS("wait_seconds=0.05")),
                  RFAAS_ERR_NO_RESOURCES, "waited 0.05 s");
     rfaas_lease_release(second);
-    CHECK_OK(rfaas_lease_resize(first, 2, NULL));
+    CHECK_OK(rfaas_lease_resize(first, 2, SETTINGS("wait_seconds=30")));
     check_all_workers(first, 2);
     pool_end();
 }
@@ -218,10 +218,13 @@ static void test_drain_of_the_only_executor(void)
     drain_first();
     CHECK(batch_wait(&batch, PATIENCE_SECONDS));
     CHECK_EQUAL(batch_right(&batch, 0, SENT, 0), SENT);
-    CHECK_EQUAL(batch_count(&batch, SENT, COUNT - SENT, RFAAS_OK), 0);
+    CHECK(batch_count(&batch, SENT, COUNT - SENT, RFAAS_OK) < COUNT - SENT);
     CHECK(strstr(batch.texts[COUNT - 1], "drained") ||
           strstr(batch.texts[COUNT - 1], "executors have gone"));
     check_first_ended();
+    double start = seconds_now();
+    while (rfaas_lease_test(lease) == RFAAS_OK && patient(start, PATIENCE_SECONDS))
+        continue;
     CHECK(rfaas_lease_test(lease) < 0);
     rfaas_lease_release(lease);
     executor_start(1);

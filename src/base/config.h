@@ -58,7 +58,8 @@ RFAAS_PRIVATE_API int rfaas_config_load(struct rfaas_config *config,
                                         const char *const settings[]);
 
 /* Changes `config` by more settings, e.g. those of one lease; all or none. */
-int rfaas_config_apply(struct rfaas_config *config, const char *const settings[]);
+RFAAS_PRIVATE_API int rfaas_config_apply(struct rfaas_config *config,
+                                         const char *const settings[]);
 
 /* Whether there is such a key. */
 bool rfaas_config_known(const char *name);

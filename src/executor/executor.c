@@ -6,10 +6,12 @@
 #include "control/dial.h"
 #include "control/host.h"
 #include "control/socket.h"
+#include "executor/worker.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -51,9 +53,9 @@ void rfaas_executor_end(struct rfaas_executor *executor, int status, const char 
 }
 
 /* What runs goes on and has its results; nothing more is taken. */
-static void drain(struct rfaas_executor *executor)
+static void drain(struct rfaas_executor *executor, const char *why)
 {
-    rfaas_info("SIGTERM: ending when what runs has ended");
+    rfaas_info("%s: ending when what runs has ended", why);
     executor->draining = true;
     Rfaas__ExecutorDrain body = RFAAS__EXECUTOR_DRAIN__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
@@ -70,9 +72,35 @@ static void on_end_signal(evutil_socket_t signal, short what, void *arg)
     struct rfaas_executor *executor = arg;
     (void)what;
     if (signal == SIGTERM && !executor->draining && executor->manager)
-        drain(executor);
+        drain(executor, "SIGTERM");
     else
         rfaas_executor_end(executor, 0, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static uint64_t invocations_ended(const struct rfaas_executor *executor)
+{
+    uint64_t ended = executor->ended;
+    const struct hosted_worker *worker;
+    for (worker = executor->processes; worker; worker = worker->hh.next)
+        ended += atomic_load_explicit(&worker->page->ended, memory_order_relaxed);
+    return ended;
+}
+
+/* The end of the connection, or of the lender itself: the cores are its own again. It
+ * may want to know what they were good for. */
+static void on_lender(evutil_socket_t fd, short what, void *arg)
+{
+    struct rfaas_executor *executor = arg;
+    char text[32];
+    (void)what;
+    if (recv(fd, text, sizeof text, MSG_DONTWAIT) > 0)
+        return;
+    event_del(executor->lender);
+    int length = snprintf(text, sizeof text, "%llu\n",
+                          (unsigned long long)invocations_ended(executor));
+    send(fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (executor->manager && !executor->draining)
+        drain(executor, "the lender wants its cores");
 }
 
 static void on_end_timeout(evutil_socket_t fd, short what, void *arg)
@@ -278,6 +306,12 @@ static int events_create(struct rfaas_executor *executor)
         event_add(executor->end_signals[0], NULL) < 0 ||
         event_add(executor->end_signals[1], NULL) < 0)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "executor: out of memory for events");
+    if (executor->lender_fd < 0)
+        return RFAAS_OK;
+    executor->lender = event_new(executor->base, executor->lender_fd,
+                                 EV_READ | EV_PERSIST, on_lender, executor);
+    if (!executor->lender || event_add(executor->lender, NULL) < 0)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "executor: out of memory for events");
     return RFAAS_OK;
 }
 
@@ -348,7 +382,8 @@ static void tear_down(struct rfaas_executor *executor)
     }
     rfaas_libraries_free(&executor->libraries);
     struct event *events[] = {executor->child_signal, executor->end_signals[0],
-                              executor->end_signals[1], executor->end_timer};
+                              executor->end_signals[1], executor->end_timer,
+                              executor->lender};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i])
             event_free(events[i]);
@@ -361,6 +396,7 @@ int rfaas_executor_run(const struct rfaas_executor_options *options)
 {
     struct rfaas_executor executor = {
         .ready_fd = options->ready_fd,
+        .lender_fd = options->lender_fd,
         .start = rfaas_tick_origin_now(),
     };
     int status = cores_offer(&executor, options);

@@ -92,7 +92,10 @@ struct rfaas_executor {
     struct rfaas_client *clients;
     struct rfaas_libraries libraries;
     struct rfaas_tick_origin start;
-    int ready_fd;  /* of who started us; -1: none, or told */
+    uint64_t ended; /* invocations, of processes that have ended */
+    int ready_fd;   /* of who started us; -1: none, or told */
+    int lender_fd;  /* of whose the cores are; -1: nobody's */
+    struct event *lender;
     bool draining; /* takes nothing more; ends when what runs has ended */
     bool drained;  /* and the manager knows it */
     bool ending;
@@ -107,6 +110,7 @@ struct rfaas_executor_options {
     int cores;                        /* 0: all of `cpuset` */
     const struct rfaas_cores *cpuset; /* NULL: all that are allowed */
     int ready_fd;
+    int lender_fd;
 };
 
 /* Runs until the manager goes or a signal comes; returns the exit status. */

@@ -361,12 +361,13 @@ static uint64_t await(struct rfaas_completion *c, uint64_t idle)
 static void loop(void)
 {
     uint64_t now = rfaas_ticks();
-    for (unsigned n = 1;; n++) {
+    for (uint64_t n = 1;; n++) {
         struct rfaas_completion completion;
         uint64_t start = await(&completion, now);
         handle(&completion);
         now = rfaas_ticks();
         add_ticks(&rfaas_worker.page->execute_ticks, now - start);
+        atomic_store_explicit(&rfaas_worker.page->ended, n, memory_order_relaxed);
         if (n % BUSY_LOOK == 0)
             rfaas_worker_control(0);
     }

@@ -368,6 +368,8 @@ void rfaas_workers_reap(struct rfaas_executor *executor)
         uint32_t executing =
             atomic_load_explicit(&worker->page->executing, memory_order_relaxed);
         worker->execute_ticks = worker->hot_ticks = 0;
+        executor->ended +=
+            atomic_load_explicit(&worker->page->ended, memory_order_relaxed);
         rfaas_hosted_page_read(worker, &worker->execute_ticks, &worker->hot_ticks);
         munmap(worker->page, sizeof *worker->page);
         worker->page = NULL;

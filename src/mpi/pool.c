@@ -231,6 +231,7 @@ static void tear_down(MPIX_Pool pool)
     /* Nobody may find the manager gone who doesn't expect it. */
     MPI_Barrier(pool->comm);
     rfaas_manager_stop(pool->manager);
+    mpix_loans_end(pool);
     mpix_launch_end(pool);
     MPI_Barrier(pool->comm);
     MPI_Comm_free(&pool->comm);
