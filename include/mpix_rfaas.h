@@ -189,8 +189,8 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *
  * MPIX_Lease_resize(lease, workers, info)
  *   Makes the lease have `workers` (> 0) workers, while invocations go on. Growing
- *   waits at most wait_seconds for free cores, behind those who wait already; with
- *   min_workers (of all workers, the new ones included) fewer may be granted. The
+ *   waits at most wait_seconds (default: the lease's) for free cores, behind those who
+ *   wait already; with min_workers (of all workers, the new ones included) fewer may be granted. The
  *   new workers get the next numbers and start meanwhile: invocations wait for them.
  *   Shrinking takes the workers with the highest numbers: they finish what was sent
  *   to them, for 30 seconds at most; what still waits for one of them alone ends

@@ -185,8 +185,8 @@ RFAAS_API int rfaas_lease_renew(rfaas_lease *lease, double seconds);
  * at once: they finish what was sent to them, and end after 30 seconds at the latest;
  * what waits here for one of them alone ends with RFAAS_ERR_WORKER_LOST, what waits for
  * any goes to others.
- * settings  as above, of which only wait_seconds and min_workers count: the least number
- *           of all workers that is a success (0: `workers`)
+ * settings  as above, of which only wait_seconds (default: the lease's) and min_workers
+ *           count: the least number of all workers that is a success (0: `workers`)
  * After an error the lease is as it was. Blocks, and makes progress meanwhile; one
  * resize of a lease at a time.
  * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_NO_RESOURCES, RFAAS_ERR_LEASE_…,
