@@ -42,7 +42,7 @@ extern "C" {
  *               ends the invocation with an error, and possibly the worker.
  * out_size      set by the function: bytes of `out` that are the result (0 on entry)
  * worker        index of this worker in its lease, 0..workers-1
- * workers       number of workers in the lease
+ * workers       number of workers in the lease when this worker started
  */
 struct rfaas_call {
     const void *in;

@@ -119,6 +119,7 @@ libclient_la_SOURCES = \
 	src/client/invoke.c \
 	src/client/lease.c \
 	src/client/links.c \
+	src/client/losses.c \
 	src/client/offers.c \
 	src/client/records.c \
 	src/client/remotes.c \

@@ -129,6 +129,20 @@ struct rfaas_session {
     rfaas_request *finished, **finished_end;
 };
 
+/* Relaxed, and no read-modify-write: written with the lock; see busy_since. */
+static inline void worker_activity_change(struct client_worker *worker, unsigned ended,
+                                          int underway)
+{
+    struct worker_activity *a = worker->activity;
+    atomic_store_explicit(&a->ended,
+                          atomic_load_explicit(&a->ended, memory_order_relaxed) + ended,
+                          memory_order_relaxed);
+    atomic_store_explicit(&a->underway,
+                          atomic_load_explicit(&a->underway, memory_order_relaxed) +
+                              (uint32_t)underway,
+                          memory_order_relaxed);
+}
+
 /* ---- session.c ---- */
 static inline void session_lock(rfaas_session *session)
 {
@@ -182,6 +196,10 @@ void lease_resized(rfaas_lease *lease, const struct control_event *event);
 void invoke_completion(const struct rfaas_completion *completion);
 /* Sends what waits, as far as slots are free. */
 void invoke_queued(rfaas_lease *lease);
+
+/* ---- losses.c ---- */
+/* Whether there is a worker, or will be, for invocations of any. */
+bool lease_any_alive(const rfaas_lease *lease);
 /* The worker is gone: ends what it ran, queues again what it hadn't begun. */
 void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
                         uint32_t executing, bool retry);

@@ -86,7 +86,7 @@ static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
         invoke_worker_gone(worker, over, lease->text, 0, false);
     else
         invoke_worker_gone(worker, event->status, event->text, event->executing,
-                           event->replaced || retired);
+                           event->replaced);
     if (before == WORKER_STARTING && over == RFAAS_IN_PROGRESS && !event->replaced) {
         snprintf(lease->text, sizeof lease->text, "%s", event->text);
         worker_settle(worker);

@@ -183,7 +183,8 @@ static void on_worker_gone(struct link *link, const Rfaas__WorkerGone *body)
                  rfaas_status_string(status));
         record_ended(worker->record, status, why);
     }
-    worker_gone(worker, status, text, body->executing, body->replaced);
+    /* Of one that retires, too, the executor knows what had begun. */
+    worker_gone(worker, status, text, body->executing, body->replaced || body->retired);
 }
 
 static void on_workers_retire(struct link *link, const Rfaas__WorkersRetire *body)
