@@ -48,7 +48,7 @@ struct mpix_pool {
     struct rfaas_manager *manager;        /* in rank 0, if it was started here */
     char listen[RFAAS_CONFIG_STRING_MAX]; /* for the executor that is started */
     struct mpix_executor executor;
-    struct mpix_loan *loans; /* of this rank's cores; those that end in the background */
+    struct mpix_loan *loans;    /* of this rank's cores; also those that are ending */
     struct rfaas_cores unbound; /* this rank's cores before it was bound to fewer */
     bool was_bound;
     rfaas_session *session;
