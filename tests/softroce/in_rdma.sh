@@ -69,6 +69,7 @@ unit transport_sleep
 unit session_verbs
 unit session_faults
 unit session_killed
+unit session_resizes
 # Ranks poll enough for two cores: their workers sleep at once, which halves the time.
 export RFAAS_HOT_TIMEOUT_US=0
 [ ! -x parsec_blackscholes/blackscholes ] || run blackscholes black_scholes
