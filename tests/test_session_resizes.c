@@ -267,6 +267,27 @@ static void test_second_signal(void)
     pool_end();
 }
 
+/* Then nobody knows what had begun: what was sent is lost, and not run again. */
+static void test_killed_while_draining(void)
+{
+    enum { SENT = 2, COUNT = 10 };
+    pool_begin(1);
+    rfaas_lease *lease = lease_of(1, SETTINGS("slots=2"));
+    rfaas_function *work = function_of("work");
+    pid_t before = worker_pid(lease, 0);
+    executor_start(1);
+    batch.count = 0;
+    batch_add(&batch, lease, 0, work, SENT, 1000000);
+    batch_add(&batch, lease, 0, work, COUNT - SENT, 1000);
+    drain_first();
+    CHECK(worker_pid(lease, 0) != before); /* who has the number now */
+    kill(pool.executors[0], SIGKILL);
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    CHECK_EQUAL(batch_count(&batch, 0, SENT, RFAAS_ERR_WORKER_LOST), SENT);
+    CHECK_EQUAL(batch_right(&batch, SENT, COUNT - SENT, 0), COUNT - SENT);
+    pool_end();
+}
+
 static void test_drain_of_an_idle_executor(void)
 {
     pool_begin(1);
@@ -293,6 +314,8 @@ static const struct test tests[] = {
     {"of the only executor what runs is finished", test_drain_of_the_only_executor},
     {"a lease waits for another executor", test_waits_for_another_executor},
     {"a second SIGTERM ends at once", test_second_signal},
+    {"what a killed executor was finishing isn't run again",
+     test_killed_while_draining},
     {"an executor without workers ends at once", test_drain_of_an_idle_executor},
     {NULL, NULL},
 };

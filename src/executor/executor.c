@@ -15,7 +15,11 @@
 #include <unistd.h>
 #include <utlist.h>
 
-enum { MANAGER_MESSAGE_MAX = 64 << 10, END_SECONDS = 2 };
+enum {
+    MANAGER_MESSAGE_MAX = 64 << 10,
+    END_SECONDS = 2,
+    DRAIN_SECONDS = 35, /* workers have 30 to finish; a manager may never answer */
+};
 
 /* Tells who started us how the start went: "ready" or the reason why not. */
 static void report_start(struct rfaas_executor *executor, const char *text)
@@ -65,6 +69,8 @@ static void drain(struct rfaas_executor *executor, const char *why)
     struct hosted_lease *lease, *next;
     HASH_ITER(hh, executor->leases, lease, next)
         rfaas_hosted_retire(executor, lease, 0);
+    struct timeval limit = {.tv_sec = DRAIN_SECONDS};
+    evtimer_add(executor->end_timer, &limit);
 }
 
 static void on_end_signal(evutil_socket_t signal, short what, void *arg)
