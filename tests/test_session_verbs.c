@@ -70,14 +70,14 @@ static void check_workers(bool replaced)
     CHECK_OK(rfaas_lease_test(lease));
 }
 
-/* Outstanding on the first worker: some that take a while, between them some that tell
- * how many of them it has run. */
-static void start_counted(void)
+/* Outstanding on a worker: some that take a while, between them some that tell how many
+ * of them it has run. */
+static void start_counted(int worker)
 {
     rfaas_function *work = function_of("work"), *sequence = function_of("sequence");
     for (int i = 0; i < COUNT / 2; i++) {
-        batch_add(&batch, lease, 0, work, 1, WORK_US);
-        batch_add(&batch, lease, 0, sequence, 1, 0);
+        batch_add(&batch, lease, worker, work, 1, WORK_US);
+        batch_add(&batch, lease, worker, sequence, 1, 0);
     }
 }
 
@@ -99,7 +99,7 @@ static void test_busy(void)
     begin(SETTINGS("slots=32"));
     for (int round = 0; round < 2 * FAILURES; round++) {
         batch.count = 0;
-        start_counted();
+        start_counted(0);
         double start = seconds_now();
         while (round % 2 == 1 && batch.requests[5] && patient(start, PATIENCE_SECONDS))
             rfaas_test(&batch.requests[5], &batch.results[5]);
@@ -267,6 +267,25 @@ static void test_again_and_again(void)
     pool_end();
 }
 
+/* What it was sent before it left the lease it answers nevertheless, and then ends by
+ * itself. */
+static void test_retired(void)
+{
+    enum { END_SECONDS = 10 };
+    for (int i = 0; i < FAILURES; i++) {
+        begin(SETTINGS("slots=64"));
+        start_counted(1);
+        CHECK_OK_FATAL(rfaas_lease_resize_begin(lease, 1, NULL));
+        CHECK_FATAL(lease->retired != NULL);
+        CHECK_EQUAL(failures[i](lease->retired->endpoint), 0);
+        check_counted(0);
+        CHECK(process_ends(other, END_SECONDS));
+        CHECK(increments(increment, lease, 0, 1));
+        CHECK(!process_ends(before, 0));
+        pool_end();
+    }
+}
+
 static const struct test tests[] = {
     {"a queue pair fails while its worker is busy", test_busy},
     {"a queue pair fails while its worker is idle", test_idle},
@@ -277,6 +296,7 @@ static const struct test tests[] = {
     {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
     {"a worker to whom no queue pair can be had is given up", test_unreachable},
     {"queue pairs fail again and again", test_again_and_again},
+    {"a queue pair fails while its worker retires", test_retired},
     {NULL, NULL},
 };
 
