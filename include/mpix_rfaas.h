@@ -227,8 +227,9 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  * MPIX_Lease_resize(lease, workers, info)
  *   Makes the lease have `workers` (> 0) workers, while invocations go on. Growing
  *   waits at most wait_seconds (default: the lease's) for free cores, behind those who
- *   wait already; with min_workers (of all workers, the new ones included) fewer may be granted. The
- *   new workers get the next numbers and start meanwhile: invocations wait for them.
+ *   wait already; with min_workers (of all workers, the new ones included) fewer may be
+ *   granted. The new workers get the next numbers and start meanwhile: invocations wait
+ *   for them.
  *   Shrinking takes the workers with the highest numbers: they finish what was sent
  *   to them, for 30 seconds at most; what still waits for one of them alone ends
  *   with MPIX_ERR_WORKER_LOST, what waits for any goes to others. After an error the
@@ -271,7 +272,9 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   element's result is taken once. The buffers must not overlap; they may be NULL
  *   where n is 0 or the type is empty.
  *   Without workers, because the lease is MPIX_LEASE_NULL or they were lost, the
- *   process does it all. What a worker was lost with is done again. A chunk with
+ *   process does it all. What a worker was lost with is done again, and so is what
+ *   waited for one that left the lease (MPIX_Lease_resize); one that joins it gets a
+ *   part of the next loop. A chunk with
  *   which the function fails is halved, until the elements that it fails for are
  *   found; all others are done. Then the loop ends with MPIX_ERR_FUNCTION, and the
  *   string tells how many elements failed, and the first one's index and reason; their
@@ -314,7 +317,8 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   workers' order, and MPI_SOURCE its worker (else MPI_UNDEFINED).
  *   Errors: those of MPIX_Invoke. If parts fail, the request has the first one's error
  *   in the workers' order, with that worker as MPI_SOURCE; the others' results are in
- *   place, except with op. MPI_Cancel does nothing.
+ *   place, except with op. The part of a worker that leaves the lease meanwhile fails
+ *   if it wasn't sent yet. MPI_Cancel does nothing.
  */
 
 #ifdef __cplusplus

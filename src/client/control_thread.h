@@ -1,6 +1,7 @@
 /* What the files of the client's thread share: control.c (the thread, its events, the
- * manager), commands.c and offers.c (what it is told), records.c (leases and their end),
- * remotes.c (workers), links.c (executors). All of it belongs to the thread, but for what stands under `lock`. */
+ * manager), commands.c, worker_commands.c and offers.c (what it is told), records.c
+ * (leases and their end), remotes.c (workers), links.c (executors). All of it belongs to
+ * the thread, but for what stands under `lock`. */
 #ifndef RFAAS_CLIENT_CONTROL_THREAD_H
 #define RFAAS_CLIENT_CONTROL_THREAD_H
 
