@@ -42,13 +42,9 @@ static void test_interposition(void)
 /* Each call is there under both names, both are the same, and one is weak. */
 static void test_profiling_names(void)
 {
-    static const char *const calls[] = {
-        "Pool_create",    "Pool_free",     "Pool_get_info",   "Pool_alloc_mem",
-        "Pool_free_mem",  "Lease_acquire", "Lease_iacquire",  "Lease_get_workers",
-        "Lease_renew",    "Lease_release", "Lease_get_usage", "Function_load",
-        "Function_free",  "Invoke",        "Iinvoke",         "Lease_resize",
-        "Pool_get_stats", "Pool_serve",
-    };
+#define NAME(name, parameters) #name,
+    static const char *const calls[] = {MPIX_RFAAS_CALLS(NAME)};
+#undef NAME
     enum { CALLS = sizeof calls / sizeof calls[0] };
     char name[64], command[5000], line[512];
     Dl_info library = {0};
