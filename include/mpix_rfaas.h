@@ -65,7 +65,8 @@ extern MPIX_RFAAS_API int MPIX_ERR_MANAGER;
  * execute_ns   workers' time inside functions
  * hot_ns       workers' time spent polling for the next invocation
  * bytes_in     input of the invocations that ended; bytes_out: their results
- * lease_ns     workers x time since the lease was granted
+ * lease_ns     workers x time since the lease was granted, each number of them
+ *              for as long as the lease had it
  */
 typedef struct MPIX_Usage {
     uint64_t invocations;
@@ -96,12 +97,28 @@ typedef struct MPIX_Loop {
     uint64_t predicted_ns, real_ns;
 } MPIX_Loop;
 
+/* What a pool has, and who waits for it.
+ *
+ * executors  that take work: those that are being drained don't count
+ * cores      that they offer; leased: those of them that are taken
+ * queued     requests for leases, and for growth, that wait for cores
+ */
+typedef struct MPIX_Pool_stats {
+    uint64_t executors;
+    uint64_t cores;
+    uint64_t leased;
+    uint64_t queued;
+} MPIX_Pool_stats;
+
 /* Name, result and parameters of every call: declared here twice, as MPIX_name and
  * PMPIX_name. What each does stands below, in the same order. */
 #define MPIX_RFAAS_CALLS(X)                                                        \
     X(Pool_create, (MPI_Comm comm, MPI_Info info, MPIX_Pool *pool))                \
     X(Pool_free, (MPIX_Pool * pool))                                               \
     X(Pool_get_info, (MPIX_Pool pool, MPI_Info *info_used))                        \
+    X(Pool_get_stats, (MPIX_Pool pool, MPIX_Pool_stats *stats))                    \
+    X(Pool_serve,                                                                  \
+      (MPIX_Pool pool, MPI_Request * until, MPI_Info info, int *served))           \
     X(Pool_alloc_mem, (MPI_Aint size, MPIX_Pool pool, void *baseptr))              \
     X(Pool_free_mem, (MPIX_Pool pool, void *base))                                 \
     X(Lease_acquire,                                                               \
@@ -110,6 +127,7 @@ typedef struct MPIX_Loop {
                        MPIX_Lease *lease, MPI_Request *request))                   \
     X(Lease_get_workers, (MPIX_Lease lease, int *workers))                         \
     X(Lease_renew, (MPIX_Lease lease, double seconds))                             \
+    X(Lease_resize, (MPIX_Lease lease, int workers, MPI_Info info))                \
     X(Lease_release, (MPIX_Lease * lease))                                         \
     X(Lease_get_usage, (MPIX_Lease lease, MPIX_Usage *usage))                      \
     X(Function_load, (MPIX_Pool pool, const char *library, const char *name,       \
@@ -167,6 +185,23 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   key_file included (with these two an executor or client started by hand can
  *   join). The caller frees it.
  *
+ * MPIX_Pool_get_stats(pool, stats)
+ *   What the pool has at this moment, for all ranks together. Asks the manager;
+ *   blocks for 10 seconds at most. Local. Errors: MPI_ERR_ARG, MPIX_ERR_MANAGER.
+ *
+ * MPIX_Pool_serve(pool, until, info, served)
+ *   Waits for the request as MPI_Wait does, and lends this rank's cores to the pool
+ *   meanwhile: those that the rank is bound to, or the one that it runs on, or as
+ *   many as the key `cores` says. Workers of other processes run there, not this
+ *   one; the rank looks at the request every 100 microseconds. When that has
+ *   completed the call returns at once: workers that are at an invocation then
+ *   finish what they were sent, in the background and for 30 seconds at most, and
+ *   their leases get other cores if there are any. `served` is the number of
+ *   invocations that ended on the cores until then. Waits of less than a millisecond
+ *   lend nothing. Local. Errors: those of MPI_Wait; MPI_ERR_ARG, MPI_ERR_INFO_VALUE;
+ *   MPIX_ERR_NO_RESOURCES (the cores couldn't be offered; the request has completed
+ *   nevertheless).
+ *
  * MPIX_Pool_alloc_mem(size, pool, baseptr), MPIX_Pool_free_mem(pool, base)
  *   Memory as MPI_Alloc_mem's, `size` bytes aligned to 64, which workers reach
  *   without a copy. Freed by the second call, or with the pool. Errors:
@@ -182,13 +217,26 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   the request has completed without an error; on error it is released as well.
  *
  * MPIX_Lease_get_workers(lease, workers)
- *   How many workers were granted; invocations name them 0..workers-1.
+ *   How many workers the lease has; invocations name them 0..workers-1.
  *
  * MPIX_Lease_renew(lease, seconds)
  *   Makes the lease last `seconds` (> 0) from now, and takes that as its duration.
  *   The library renews leases by itself while their rank lives, except while a
  *   worker is at one invocation for longer than the duration: a function that never
  *   returns ends with its lease.
+ *
+ * MPIX_Lease_resize(lease, workers, info)
+ *   Makes the lease have `workers` (> 0) workers, while invocations go on. Growing
+ *   waits at most wait_seconds (default: the lease's) for free cores, behind those who
+ *   wait already; with min_workers (of all workers, the new ones included) fewer may be
+ *   granted. The new workers get the next numbers and start meanwhile: invocations wait
+ *   for them.
+ *   Shrinking takes the workers with the highest numbers: they finish what was sent
+ *   to them, for 30 seconds at most; what still waits for one of them alone ends
+ *   with MPIX_ERR_WORKER_LOST, what waits for any goes to others. After an error the
+ *   lease is as it was. One call at a time for each lease. Local. Errors:
+ *   MPI_ERR_ARG, MPI_ERR_INFO_VALUE, MPIX_ERR_NO_RESOURCES, MPIX_ERR_LEASE,
+ *   MPIX_ERR_MANAGER.
  *
  * MPIX_Lease_release(lease)
  *   Gives the workers back and sets the handle to MPIX_LEASE_NULL. Outstanding
@@ -225,7 +273,9 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   element's result is taken once. The buffers must not overlap; they may be NULL
  *   where n is 0 or the type is empty.
  *   Without workers, because the lease is MPIX_LEASE_NULL or they were lost, the
- *   process does it all. What a worker was lost with is done again. A chunk with
+ *   process does it all. What a worker was lost with is done again, and so is what
+ *   waited for one that left the lease (MPIX_Lease_resize); one that joins it gets a
+ *   part of the next loop. A chunk with
  *   which the function fails is halved, until the elements that it fails for are
  *   found; all others are done. Then the loop ends with MPIX_ERR_FUNCTION, and the
  *   string tells how many elements failed, and the first one's index and reason; their
@@ -268,7 +318,8 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   workers' order, and MPI_SOURCE its worker (else MPI_UNDEFINED).
  *   Errors: those of MPIX_Invoke. If parts fail, the request has the first one's error
  *   in the workers' order, with that worker as MPI_SOURCE; the others' results are in
- *   place, except with op. MPI_Cancel does nothing.
+ *   place, except with op. The part of a worker that leaves the lease meanwhile fails
+ *   if it wasn't sent yet. MPI_Cancel does nothing.
  */
 
 #ifdef __cplusplus

@@ -91,7 +91,8 @@ struct rfaas_result {
  * execute_ns   workers' time inside functions
  * hot_ns       workers' time spent polling for the next invocation
  * bytes_in     input of the invocations that ended; bytes_out: their results
- * lease_ns     workers x time since the lease was granted
+ * lease_ns     workers x time since the lease was granted, each number of them
+ *              for as long as the lease had it
  */
 struct rfaas_usage {
     uint64_t invocations;
@@ -101,6 +102,19 @@ struct rfaas_usage {
     uint64_t bytes_in;
     uint64_t bytes_out;
     uint64_t lease_ns;
+};
+
+/* What a pool has, and who waits for it.
+ *
+ * executors  that take work: those that are being drained don't count
+ * cores      that they offer; leased: those of them that are taken
+ * queued     requests for leases, and for growth, that wait for cores
+ */
+struct rfaas_pool_stats {
+    uint64_t executors;
+    uint64_t cores;
+    uint64_t leased;
+    uint64_t queued;
 };
 
 /* Text of a status; never NULL, not to be freed. */
@@ -129,6 +143,10 @@ RFAAS_API int rfaas_session_open(const char *const settings[], rfaas_session **s
  * included. NULL is ignored. */
 RFAAS_API void rfaas_session_close(rfaas_session *session);
 
+/* What the pool has at this moment. Asks the manager; blocks for 10 seconds at most.
+ * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_MANAGER. */
+RFAAS_API int rfaas_pool_stats(rfaas_session *session, struct rfaas_pool_stats *stats);
+
 /* Leases `workers` (> 0) workers and starts them. Blocks until they are ready, at
  * most wait_seconds for free cores and some seconds more for the start.
  *
@@ -149,7 +167,7 @@ RFAAS_API int rfaas_lease_iacquire(rfaas_session *session, int workers,
  * ended it. */
 RFAAS_API int rfaas_lease_test(rfaas_lease *lease);
 
-/* Number of workers granted; workers lost since then count. */
+/* Number of the lease's workers; those that are lost count. */
 RFAAS_API int rfaas_lease_workers(const rfaas_lease *lease);
 
 /* Makes the lease last `seconds` (> 0) from now, and takes that as its duration
@@ -158,6 +176,23 @@ RFAAS_API int rfaas_lease_workers(const rfaas_lease *lease);
  * never returns ends with its lease. Blocks for the manager's answer.
  * Errors: RFAAS_ERR_LEASE_…, RFAAS_ERR_MANAGER. */
 RFAAS_API int rfaas_lease_renew(rfaas_lease *lease, double seconds);
+
+/* Makes the lease have `workers` (> 0) workers, while invocations go on.
+ *
+ * Growing waits at most wait_seconds for free cores, in the manager's queue; the new
+ * workers get the next numbers and are started when this has returned: invocations of
+ * them wait until they are ready. Shrinking takes the workers with the highest numbers,
+ * at once: they finish what was sent to them, and end after 30 seconds at the latest;
+ * what waits here for one of them alone ends with RFAAS_ERR_WORKER_LOST, what waits for
+ * any goes to others.
+ * settings  as above, of which only wait_seconds (default: the lease's) and min_workers
+ *           count: the least number of all workers that is a success (0: `workers`)
+ * After an error the lease is as it was. Blocks, and makes progress meanwhile; one
+ * resize of a lease at a time.
+ * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_NO_RESOURCES, RFAAS_ERR_LEASE_…,
+ * RFAAS_ERR_MANAGER, RFAAS_ERR_NO_MEMORY. */
+RFAAS_API int rfaas_lease_resize(rfaas_lease *lease, int workers,
+                                 const char *const settings[]);
 
 /* What the lease has used so far. Asks the executors; blocks for a second at most. */
 RFAAS_API int rfaas_lease_usage(rfaas_lease *lease, struct rfaas_usage *usage);

@@ -45,7 +45,7 @@ extern "C" {
  * out_size      set by the function: bytes of `out` that are the result (0 on entry)
  * worker        index of this worker in its lease, 0..workers-1; -1: no worker, but
  *               the process that runs the loop
- * workers       number of workers in the lease
+ * workers       number of workers in the lease when this worker started
  */
 struct rfaas_call {
     const void *in;

@@ -6,10 +6,10 @@
  * Adaptive quadrature: an interval whose integral isn't known well enough is halved, so
  * the queue of intervals grows where the function is difficult, and falls when that has
  * been dealt with. Each rank has a part of [0, 1], of very different difficulty. It
- * takes another worker, up to WORKERS, when there is work for it, and gives one back
- * when there isn't; what one rank gives back another can have. All is done twice: by
- * the ranks alone, then with workers. TRACE gets lines `seconds intervals workers` of
- * rank 0.
+ * leases workers, up to WORKERS, and resizes the lease: there are more of them when there
+ * is work for them and cores are free, and fewer when there isn't; what one rank gives
+ * back another can have. All is done twice: by the ranks alone, then with workers. TRACE
+ * gets lines `seconds intervals workers` of rank 0.
  */
 #include "07_simpson.h"
 #include <mpix_rfaas.h>
@@ -25,7 +25,7 @@ enum { PER_WORKER = 2, MOST_WORKERS = 64, MOST_SENT = PER_WORKER * MOST_WORKERS 
  * time to start a worker is that of some hundred intervals, hence the distance. */
 enum { GROW = 8, SHRINK = 2 };
 
-/* Seconds until a request for a worker that was refused is made again. */
+/* Seconds until workers are asked for again when there were none. */
 #define PATIENCE 0.02
 
 /* Error of the integral over [0, 1]. */
@@ -36,7 +36,7 @@ static struct {
     int rank, ranks;
     MPIX_Pool pool;
     MPIX_Function integrate;
-    MPI_Info at_once; /* a lease isn't worth waiting for */
+    MPI_Info at_once; /* workers aren't worth waiting for */
     FILE *trace;
 } my = {.peaks = 40, .most = 1};
 
@@ -46,7 +46,7 @@ static struct {
     struct task *queue;
     int next, end, room;
     int workers, outstanding;
-    MPIX_Lease leases[MOST_WORKERS]; /* of one worker each */
+    MPIX_Lease lease; /* if there are workers */
     struct task sent[MOST_SENT];
     struct estimate estimates[MOST_SENT];
     MPI_Request requests[MOST_SENT];
@@ -129,35 +129,54 @@ static int worker_is_busy(int worker)
  * what they were sent. */
 static void set_workers(int wanted)
 {
-    while (work.workers < wanted) {
-        int class, code = MPIX_Lease_acquire(my.pool, 1, my.at_once,
-                                             &work.leases[work.workers]);
-        check(MPI_Error_class(code, &class), "MPI_Error_class");
-        if (class == MPIX_ERR_NO_RESOURCES) { /* others have them; perhaps later */
-            work.refused = MPI_Wtime();
-            return;
-        }
-        check(code, "MPIX_Lease_acquire");
-        work.workers++;
-        work.acquired++;
+    int class, code, had = work.workers;
+    if (wanted == had)
+        return;
+    for (int i = wanted; i < had; i++)
+        while (worker_is_busy(i))
+            take_some(MPI_Waitsome, i, 1);
+    if (wanted == 0)
+        code = MPIX_Lease_release(&work.lease);
+    else if (had == 0)
+        code = MPIX_Lease_acquire(my.pool, wanted, my.at_once, &work.lease);
+    else
+        code = MPIX_Lease_resize(work.lease, wanted, my.at_once);
+    check(MPI_Error_class(code, &class), "MPI_Error_class");
+    if (class == MPIX_ERR_NO_RESOURCES) { /* others were faster */
+        work.refused = MPI_Wtime();
+        return;
     }
-    while (work.workers > wanted) {
-        while (worker_is_busy(work.workers - 1))
-            take_some(MPI_Waitsome, work.workers - 1, 1);
-        work.workers--;
-        check(MPIX_Lease_release(&work.leases[work.workers]), "MPIX_Lease_release");
-    }
+    check(code, "changing the number of workers");
+    work.workers = wanted;
+    if (wanted > had)
+        work.acquired += wanted - had;
 }
 
-/* How many workers the queue is worth. */
+/* Cores that nobody has. */
+static int cores_free(void)
+{
+    MPIX_Pool_stats stats;
+    check(MPIX_Pool_get_stats(my.pool, &stats), "MPIX_Pool_get_stats");
+    return (int)(stats.cores - stats.leased);
+}
+
+static int smaller(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* How many workers the queue is worth, and can have. */
 static int workers_wanted(int queued)
 {
-    if (queued >= GROW * (work.workers + 1) && work.workers < my.most &&
-        MPI_Wtime() - work.refused > PATIENCE)
-        return work.workers + 1;
     if (queued < SHRINK * work.workers)
         return work.workers - 1;
-    return work.workers;
+    if (queued < GROW * (work.workers + 1) || work.workers == my.most ||
+        MPI_Wtime() - work.refused < PATIENCE)
+        return work.workers;
+    int free = cores_free();
+    if (free == 0)
+        work.refused = MPI_Wtime();
+    return smaller(smaller(queued / GROW, my.most), work.workers + free);
 }
 
 static void trace(int queued)
@@ -178,8 +197,7 @@ static void send_tasks(void)
             work.sent[i] = work.queue[work.next++];
             check(MPIX_Iinvoke(my.integrate, &work.sent[i], sizeof work.sent[i],
                                MPI_BYTE, &work.estimates[i], sizeof work.estimates[i],
-                               MPI_BYTE, 0, work.leases[i / PER_WORKER],
-                               &work.requests[i]),
+                               MPI_BYTE, i / PER_WORKER, work.lease, &work.requests[i]),
                   "MPIX_Iinvoke");
             work.outstanding++;
         }

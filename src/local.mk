@@ -80,6 +80,11 @@ libmanager_la_SOURCES = \
 	src/manager/leases.h \
 	src/manager/messages.c \
 	src/manager/messages.h \
+	src/manager/owners.c \
+	src/manager/queue.c \
+	src/manager/queue.h \
+	src/manager/transitions.c \
+	src/manager/transitions.h \
 	src/manager/requests.c \
 	src/manager/requests.h \
 	src/manager/server.c \
@@ -124,11 +129,15 @@ libclient_la_SOURCES = \
 	src/client/records.c \
 	src/client/registrations.c \
 	src/client/registrations.h \
+	src/client/remotes.c \
 	src/client/requests.c \
+	src/client/resize.c \
 	src/client/session.c \
 	src/client/unmapping.c \
 	src/client/unmapping.h \
-	src/client/worker.c
+	src/client/worker_commands.c \
+	src/client/worker_connection.c \
+	src/client/workers.c
 
 # ---- control messages: generated in the build tree, and shipped in the tarball ----
 control_messages = \
@@ -199,6 +208,7 @@ libmpix_rfaas_la_SOURCES = \
 	src/mpi/parallel_for.c \
 	src/mpi/pool.c \
 	src/mpi/progress.c \
+	src/mpi/serve.c \
 	src/mpi/settings.c \
 	src/mpi/settings.h \
 	src/mpi/task.c \

@@ -31,29 +31,37 @@ static void on_assign(const struct rfaas_lease_grant *grant,
                       const struct rfaas_lease_part *part, void *arg)
 {
     (void)arg;
-    add_event(ASSIGN, part->executor, grant->lease, part->workers);
+    struct event *event =
+        add_event(ASSIGN, part->executor, grant->lease, part->workers);
+    event->part = part->part;
+    event->first = part->first;
+    event->workers = part->workers;
 }
 
-static void on_withdraw(uint32_t executor, uint64_t lease, enum rfaas_lease_end reason,
-                        void *arg)
+static void on_withdraw(uint32_t executor, uint64_t lease, uint64_t part,
+                        enum rfaas_lease_end reason, void *arg)
 {
     (void)arg;
-    add_event(WITHDRAW, executor, lease, reason);
+    add_event(WITHDRAW, executor, lease, reason)->part = part;
+}
+
+static void on_retire(uint32_t executor, uint64_t part, uint32_t keep, void *arg)
+{
+    (void)arg;
+    add_event(RETIRE, executor, 0, keep)->part = part;
 }
 
 static void on_granted(const struct rfaas_lease_grant *grant, void *arg)
 {
     (void)arg;
-    long workers = 0;
     last_part_count = grant->part_count;
     for (size_t i = 0; i < grant->part_count; i++) {
-        workers += grant->parts[i].workers;
         if (i < sizeof last_parts / sizeof *last_parts)
             last_parts[i] = grant->parts[i];
     }
     struct event *event =
-        add_event(GRANTED, grant->request->owner, grant->lease, workers);
-    event->call = grant->request->call;
+        add_event(GRANTED, grant->request->owner, grant->lease, grant->workers);
+    event->call = grant->call;
     event->token = grant->request->token;
 }
 
@@ -66,10 +74,11 @@ static void on_refused(uint64_t owner, uint64_t call, int status, const char *re
     snprintf(event->text, sizeof event->text, "%s", reason);
 }
 
-static void on_part_lost(uint64_t owner, uint64_t lease, uint32_t executor, void *arg)
+static void on_part_lost(uint64_t owner, uint64_t lease, uint32_t first,
+                         uint32_t workers, void *arg)
 {
     (void)arg;
-    add_event(PART_LOST, owner, lease, executor);
+    add_event(PART_LOST, owner, lease, first)->workers = workers;
 }
 
 static void on_ended(uint64_t owner, uint64_t lease, enum rfaas_lease_end reason,
@@ -84,6 +93,7 @@ void begin(void)
     static const struct rfaas_leases_calls recorder = {
         .assign = on_assign,
         .withdraw = on_withdraw,
+        .retire = on_retire,
         .granted = on_granted,
         .refused = on_refused,
         .part_lost = on_part_lost,
@@ -188,7 +198,27 @@ uint64_t leased(uint64_t owner, uint32_t executor, uint32_t cores, uint32_t work
 
 int freed(uint32_t executor, uint64_t lease)
 {
-    return rfaas_leases_freed(leases, executor, lease, now);
+    int status = RFAAS_ERR_ARGUMENT;
+    for (size_t i = 0; i < event_count; i++) {
+        const struct event *event = &events[i];
+        if (event->told == ASSIGN && event->who == executor && event->lease == lease)
+            status = freed_but(executor, event->part, 0);
+    }
+    return status;
+}
+
+int freed_but(uint32_t executor, uint64_t part, uint32_t left)
+{
+    return rfaas_leases_freed(leases, executor, part, left, now);
+}
+
+void resize(uint64_t owner, uint64_t lease, uint32_t workers, uint64_t wait_seconds)
+{
+    const struct rfaas_lease_change change = {.lease = lease,
+                                              .call = ++calls,
+                                              .workers = workers,
+                                              .wait = wait_seconds * SECOND};
+    rfaas_leases_resize(leases, owner, &change, now);
 }
 
 long free_cores(uint32_t executor)

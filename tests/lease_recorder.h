@@ -9,13 +9,15 @@
 
 enum { ALICE = 1, BOB = 2, CAROL = 3, SECOND = 1000000000 };
 
-/* What the machine told. `who` is an executor or an owner, `value` workers, a status,
- * a reason or the executor that is lost. */
-enum told { NOTHING, ASSIGN, WITHDRAW, GRANTED, REFUSED, PART_LOST, ENDED };
+/* What the machine told. `who` is an executor or an owner, `value` workers (of a grant
+ * those that the lease has, of RETIRE those that stay), a status, a reason, or the first
+ * worker that is lost. */
+enum told { NOTHING, ASSIGN, WITHDRAW, RETIRE, GRANTED, REFUSED, PART_LOST, ENDED };
 struct event {
     enum told told;
-    uint64_t who, lease, call, token;
+    uint64_t who, lease, part, call, token;
     long value;
+    uint32_t first, workers; /* of a part */
     char text[320];
 };
 
@@ -52,7 +54,11 @@ struct rfaas_lease_request want(uint64_t owner, uint32_t workers,
 uint64_t ask(uint64_t owner, uint32_t workers, uint64_t wait_seconds);
 /* A new executor with a lease on it, its telling expected. */
 uint64_t leased(uint64_t owner, uint32_t executor, uint32_t cores, uint32_t workers);
+/* All of the lease's parts there, or the one of this number but for `left` workers. */
 int freed(uint32_t executor, uint64_t lease);
+int freed_but(uint32_t executor, uint64_t part, uint32_t left);
+/* A change of the lease's size, for its owner. */
+void resize(uint64_t owner, uint64_t lease, uint32_t workers, uint64_t wait_seconds);
 /* -1: there is no such executor. Checks that memory goes with the cores. */
 long free_cores(uint32_t executor);
 

@@ -49,6 +49,7 @@ unit_tests = \
 	tests/test_lease_ends \
 	tests/test_lease_random \
 	tests/test_leases \
+	tests/test_lease_resizes \
 	tests/test_listener \
 	tests/test_loops \
 	tests/test_manager \
@@ -64,6 +65,7 @@ unit_tests = \
 	tests/test_session_leases \
 	tests/test_session_libraries \
 	tests/test_session_many \
+	tests/test_session_resizes \
 	tests/test_session_rogues \
 	tests/test_session_starting \
 	tests/test_session_stopped \
@@ -122,6 +124,7 @@ lease_recorder = \
 	tests/lease_recorder.h
 tests_test_lease_ends_SOURCES = tests/test_lease_ends.c $(lease_recorder)
 tests_test_lease_random_SOURCES = tests/test_lease_random.c $(lease_recorder)
+tests_test_lease_resizes_SOURCES = tests/test_lease_resizes.c $(lease_recorder)
 tests_test_leases_SOURCES = tests/test_leases.c $(lease_recorder)
 
 manager_peers = \
@@ -159,6 +162,7 @@ tests_test_session_killed_SOURCES = tests/test_session_killed.c $(session_pool)
 tests_test_session_leases_SOURCES = tests/test_session_leases.c $(session_pool)
 tests_test_session_libraries_SOURCES = tests/test_session_libraries.c $(session_pool)
 tests_test_session_many_SOURCES = tests/test_session_many.c $(session_pool)
+tests_test_session_resizes_SOURCES = tests/test_session_resizes.c $(session_pool)
 tests_test_session_rogues_SOURCES = tests/test_session_rogues.c $(session_pool)
 tests_test_session_starting_SOURCES = tests/test_session_starting.c $(session_pool)
 tests_test_session_stopped_SOURCES = tests/test_session_stopped.c $(session_pool)
@@ -193,7 +197,8 @@ mpi_tests = \
 	tests/test_mpi_losses \
 	tests/test_mpi_pools \
 	tests/test_mpi_races \
-	tests/test_mpi_requests
+	tests/test_mpi_requests \
+	tests/test_mpi_serve
 mpi_test_runs = \
 	$(mpi_tests:=.1) \
 	$(mpi_tests:=.2) \
@@ -292,6 +297,11 @@ tests_test_mpi_requests_SOURCES = tests/test_mpi_requests.c $(mpi_test_pool)
 tests_test_mpi_requests_CPPFLAGS = $(mpi_cppflags)
 tests_test_mpi_requests_LDFLAGS = $(mpi_ldflags)
 tests_test_mpi_requests_LDADD = $(mpi_test_ldadd)
+
+tests_test_mpi_serve_SOURCES = tests/test_mpi_serve.c $(mpi_test_pool)
+tests_test_mpi_serve_CPPFLAGS = $(mpi_cppflags)
+tests_test_mpi_serve_LDFLAGS = $(mpi_ldflags)
+tests_test_mpi_serve_LDADD = $(mpi_test_ldadd)
 
 tests_test_mpi_threads_SOURCES = tests/test_mpi_threads.c $(mpi_test_pool)
 tests_test_mpi_threads_CPPFLAGS = $(mpi_cppflags)

@@ -119,11 +119,11 @@ void say_release(struct rfaas_stream *stream, uint64_t lease)
     say(stream, &message);
 }
 
-void say_freed(struct rfaas_stream *stream, uint64_t lease)
+void say_freed(struct rfaas_stream *stream, uint64_t part)
 {
     Rfaas__LeaseFreed body = RFAAS__LEASE_FREED__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    body.lease = lease;
+    body.part = part;
     message.body_case = BODY(LEASE_FREED);
     message.lease_freed = &body;
     say(stream, &message);

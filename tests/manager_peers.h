@@ -41,7 +41,8 @@ void say_request(struct rfaas_stream *stream, uint32_t workers, uint64_t duratio
                  uint64_t wait);
 void say_renew(struct rfaas_stream *stream, uint64_t lease, uint64_t duration);
 void say_release(struct rfaas_stream *stream, uint64_t lease);
-void say_freed(struct rfaas_stream *stream, uint64_t lease);
+/* The first part that a manager gives has the number 1. */
+void say_freed(struct rfaas_stream *stream, uint64_t part);
 
 /* The next message, which is of this kind; valid until the next call. */
 const Rfaas__Message *hear(struct rfaas_stream *stream, Rfaas__Message__BodyCase body);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXECUTORS = 6, OWNERS = 5, LEASES = 20000, OPERATIONS = 10000 };
+enum { EXECUTORS = 6, OWNERS = 5, LEASES = 20000, PARTS = 40000, OPERATIONS = 10000 };
 
 struct entry {
     struct rfaas_lease_request request;
@@ -14,14 +14,38 @@ struct entry {
     uint64_t deadline;
     uint64_t wait_over; /* without the grace for cores that are coming back */
     bool answered, ended;
-    uint32_t workers[EXECUTORS]; /* on each executor; 0: no part there */
+    unsigned parts;   /* with cores */
+    uint32_t workers; /* numbers */
+    uint32_t lost;    /* of them, as bits */
+    struct growth {   /* asked for and not answered yet */
+        uint64_t call, deadline, wait_over, order;
+        uint32_t workers, least; /* of all */
+    } growth;
+    uint64_t order; /* in the queue */
 };
 static struct entry book[LEASES]; /* by the lease's number */
 static uint64_t last;             /* the latest request's number */
+static uint64_t last_order;
+
+/* What takes cores, by its number. */
+static struct book_part {
+    uint64_t lease;
+    int place;
+    uint32_t first, workers, kept;
+} parts[PARTS];
+static uint64_t last_part;
+
+/* Numbers that have to move: those of drained executors. */
+static struct move {
+    uint64_t lease, deadline, wait_over;
+    uint32_t first, workers;
+} moves[PARTS];
+static size_t move_count;
 
 /* An executor's place is used again when it has gone, its id isn't. */
 static struct place {
     uint32_t id, cores; /* id 0: nobody */
+    bool draining;
 } places[EXECUTORS];
 static uint32_t last_executor;
 
@@ -41,13 +65,50 @@ static int place_of(uint64_t executor)
     return place;
 }
 
-static bool has_parts(const struct entry *entry)
+static uint32_t bits(uint32_t first, uint32_t workers)
 {
-    for (int i = 0; i < EXECUTORS; i++) {
-        if (entry->workers[i])
+    CHECK_FATAL(first + workers < 32);
+    return ((1u << workers) - 1) << first;
+}
+
+static bool any_returning(void)
+{
+    for (uint64_t id = 1; id <= last_part; id++)
+        if (parts[id].kept < parts[id].workers)
             return true;
-    }
     return false;
+}
+
+/* Who asks now is due at this time at the earliest. */
+static uint64_t due(uint64_t wait_over)
+{
+    uint64_t grace = now + 2 * (uint64_t)SECOND;
+    return any_returning() && wait_over < grace ? grace : wait_over;
+}
+
+static void part_credit(struct book_part *part, uint32_t left)
+{
+    if (left >= part->workers)
+        return;
+    part->workers = left;
+    if (part->kept > left)
+        part->kept = left;
+    struct entry *entry = &book[part->lease];
+    if (left == 0 && --entry->parts == 0 && entry->state == RFAAS_LEASE_ENDING)
+        entry->state = RFAAS_LEASE_OVER;
+}
+
+static void moves_drop(uint64_t lease, uint32_t limit)
+{
+    for (size_t i = move_count; i-- > 0;) {
+        struct move *move = &moves[i];
+        if (move->lease != lease || move->first + move->workers <= limit)
+            continue;
+        if (move->first < limit)
+            move->workers = limit - move->first;
+        else
+            *move = moves[--move_count];
+    }
 }
 
 static struct entry *entry_of_call(uint64_t call)
@@ -65,23 +126,92 @@ static void answered(struct entry *entry, enum rfaas_lease_state state)
     entry->state = state;
 }
 
+static void book_assign(const struct event *event)
+{
+    struct entry *entry = &book[event->lease];
+    CHECK_FATAL(event->part == last_part + 1 && event->part < PARTS);
+    last_part = event->part;
+    parts[last_part] = (struct book_part){event->lease, place_of(event->who),
+                                          event->first, event->workers, event->workers};
+    entry->parts++;
+    for (size_t i = 0; i < move_count; i++) {
+        struct move *move = &moves[i];
+        if (move->lease != event->lease || move->first != event->first)
+            continue;
+        CHECK(event->workers <= move->workers);
+        move->first += event->workers;
+        move->workers -= event->workers;
+        if (move->workers == 0)
+            *move = moves[--move_count];
+        return;
+    }
+}
+
+/* Nobody who came before still waits. */
+static void check_order(uint64_t order)
+{
+    for (uint64_t id = 1; id <= last; id++) {
+        if (book[id].state == RFAAS_LEASE_REQUESTED)
+            CHECK(book[id].order >= order);
+        if (book[id].growth.call)
+            CHECK(book[id].growth.order >= order);
+    }
+}
+
 static void book_grant(const struct event *event)
 {
     struct entry *entry = &book[event->lease];
-    uint32_t workers = 0;
-    answered(entry, RFAAS_LEASE_ACTIVE);
-    entry->deadline = now + entry->request.duration;
-    for (int i = 0; i < EXECUTORS; i++)
-        workers += entry->workers[i];
-    CHECK_EQUAL(event->value, workers);
+    uint32_t workers = (uint32_t)event->value;
     CHECK_EQUAL(event->who, entry->request.owner);
-    CHECK_EQUAL(event->call, entry->request.call);
-    CHECK(workers <= entry->request.workers);
-    CHECK(workers >= entry->request.min_workers);
-    uint64_t waiting = 1;
-    while (waiting < event->lease && book[waiting].state != RFAAS_LEASE_REQUESTED)
-        waiting++;
-    CHECK_EQUAL(waiting, event->lease); /* nobody was overtaken */
+    if (event->call == 0) { /* it moves */
+        CHECK_EQUAL(workers, entry->workers);
+        return;
+    }
+    if (entry->growth.call) {
+        CHECK_EQUAL(event->call, entry->growth.call);
+        CHECK(workers >= entry->growth.least && workers <= entry->growth.workers);
+        if (workers > entry->workers)
+            check_order(entry->growth.order);
+        entry->growth.call = 0;
+    } else if (!entry->answered) {
+        CHECK_EQUAL(event->call, entry->request.call);
+        CHECK(workers <= entry->request.workers);
+        CHECK(workers >= entry->request.min_workers);
+        check_order(entry->order);
+        answered(entry, RFAAS_LEASE_ACTIVE);
+        entry->deadline = now + entry->request.duration;
+    } else {
+        CHECK(workers <= entry->workers); /* smaller, or as it was */
+        moves_drop(event->lease, workers);
+        entry->lost &= bits(0, workers);
+    }
+    entry->workers = workers;
+}
+
+static void book_refusal(const struct event *event)
+{
+    for (uint64_t id = 1; id <= last; id++) {
+        if (book[id].growth.call != event->call)
+            continue;
+        book[id].growth.call = 0;
+        return;
+    }
+    answered(entry_of_call(event->call), RFAAS_LEASE_OVER);
+}
+
+static void book_loss(const struct event *event)
+{
+    struct entry *entry = &book[event->lease];
+    CHECK_EQUAL(entry->state, RFAAS_LEASE_ACTIVE);
+    uint32_t lost = bits((uint32_t)event->value, event->workers);
+    CHECK_EQUAL(entry->lost & lost, 0);
+    entry->lost |= lost;
+    for (size_t i = 0; i < move_count; i++)
+        if (moves[i].lease == event->lease && moves[i].first == event->value) {
+            CHECK_EQUAL(moves[i].workers, event->workers);
+            moves[i] = moves[--move_count];
+            return;
+        }
 }
 
 static void book_event(const struct event *event)
@@ -89,27 +219,30 @@ static void book_event(const struct event *event)
     struct entry *entry = &book[event->lease];
     switch (event->told) {
     case ASSIGN:
-        entry->workers[place_of(event->who)] = (uint32_t)event->value;
+        book_assign(event);
         break;
     case GRANTED:
         book_grant(event);
         break;
     case REFUSED:
-        answered(entry_of_call(event->call), RFAAS_LEASE_OVER);
+        book_refusal(event);
         break;
     case PART_LOST:
-        CHECK_EQUAL(entry->state, RFAAS_LEASE_ACTIVE);
-        CHECK(entry->workers[place_of((uint64_t)event->value)] > 0);
-        entry->workers[place_of((uint64_t)event->value)] = 0;
+        book_loss(event);
         break;
     case WITHDRAW:
         CHECK_EQUAL(entry->state, RFAAS_LEASE_ACTIVE);
-        CHECK(entry->workers[place_of(event->who)] > 0);
+        parts[event->part].kept = 0;
+        break;
+    case RETIRE:
+        CHECK(parts[event->part].kept > event->value);
+        parts[event->part].kept = (uint32_t)event->value;
         break;
     case ENDED:
         CHECK(!entry->ended);
         entry->ended = true;
-        entry->state = has_parts(entry) ? RFAAS_LEASE_ENDING : RFAAS_LEASE_OVER;
+        entry->state = entry->parts ? RFAAS_LEASE_ENDING : RFAAS_LEASE_OVER;
+        moves_drop(event->lease, 0);
         break;
     case NOTHING:
         break;
@@ -130,17 +263,8 @@ static void op_join(void)
     int place = (int)below(EXECUTORS);
     if (places[place].id)
         return;
-    places[place] = (struct place){++last_executor, 1 + below(8)};
+    places[place] = (struct place){++last_executor, 1 + below(8), false};
     join(last_executor, places[place].cores);
-}
-
-static void ending_part_gone(struct entry *entry, int place)
-{
-    if (entry->state != RFAAS_LEASE_ENDING)
-        return;
-    entry->workers[place] = 0;
-    if (!has_parts(entry))
-        entry->state = RFAAS_LEASE_OVER;
 }
 
 static void op_leave(void)
@@ -148,11 +272,31 @@ static void op_leave(void)
     int place = (int)below(EXECUTORS);
     if (!places[place].id)
         return;
-    rfaas_leases_leave(leases, places[place].id, now);
-    book_events();
-    for (uint64_t id = 1; id <= last; id++)
-        ending_part_gone(&book[id], place);
-    places[place] = (struct place){0, 0};
+    uint32_t id = places[place].id;
+    for (uint64_t part = 1; part <= last_part; part++)
+        if (parts[part].place == place)
+            part_credit(&parts[part], 0);
+    rfaas_leases_leave(leases, id, now);
+    places[place].id = 0; /* what is told may be that others get its leases */
+}
+
+static void op_drain(void)
+{
+    int place = (int)below(EXECUTORS);
+    if (!places[place].id || places[place].draining)
+        return;
+    places[place].draining = true;
+    for (uint64_t id = 1; id <= last_part; id++) {
+        struct book_part *part = &parts[id];
+        if (part->place != place || part->kept == 0)
+            continue;
+        uint64_t wait_over = now + book[part->lease].request.wait;
+        struct move move = {part->lease, 0, wait_over, part->first, part->kept};
+        part->kept = 0;
+        move.deadline = due(wait_over);
+        moves[move_count++] = move;
+    }
+    rfaas_leases_drain(leases, places[place].id, now);
 }
 
 /* Mostly one that is in this state, else any number up to one too many. */
@@ -169,23 +313,18 @@ static uint64_t some_lease(enum rfaas_lease_state state)
 
 static void op_freed(void)
 {
-    uint64_t id = some_lease(RFAAS_LEASE_ENDING);
-    int place = (int)below(EXECUTORS);
-    while (below(20) > 0 && book[id].workers[place] == 0)
-        place = (place + 1) % EXECUTORS;
-    if (places[place].id && id <= last) {
-        ending_part_gone(&book[id], place);
-        CHECK_EQUAL(freed(places[place].id, id), RFAAS_OK);
-    }
-}
-
-static bool any_ending(void)
-{
-    for (uint64_t id = 1; id <= last; id++) {
-        if (book[id].state == RFAAS_LEASE_ENDING)
-            return true;
-    }
-    return false;
+    if (last_part == 0)
+        return;
+    uint64_t id = 1 + below((uint32_t)last_part);
+    for (uint64_t i = 0; i < last_part && parts[id].kept == parts[id].workers; i++)
+        id = id % last_part + 1;
+    struct book_part *part = &parts[id];
+    if (part->workers == 0 || !places[part->place].id)
+        return;
+    uint32_t executor = places[part->place].id;
+    uint32_t left = part->kept + below(part->workers - part->kept + 1);
+    part_credit(part, left);
+    CHECK_EQUAL(freed_but(executor, id, left), RFAAS_OK);
 }
 
 static void op_request(void)
@@ -200,9 +339,8 @@ static void op_request(void)
     book[last] = (struct entry){.request = request,
                                 .state = RFAAS_LEASE_REQUESTED,
                                 .wait_over = now + request.wait};
-    book[last].deadline = book[last].wait_over;
-    if (any_ending() && book[last].deadline < now + 2 * (uint64_t)SECOND)
-        book[last].deadline = now + 2 * (uint64_t)SECOND;
+    book[last].order = ++last_order;
+    book[last].deadline = due(book[last].wait_over);
     CHECK_EQUAL(rfaas_leases_request(leases, &request, now), last);
 }
 
@@ -215,6 +353,32 @@ static void op_renew(void)
     CHECK_EQUAL(status == RFAAS_OK, active);
     if (active)
         book[id].deadline = now + 3 * (uint64_t)SECOND;
+}
+
+static void op_resize(void)
+{
+    uint64_t id = some_lease(RFAAS_LEASE_ACTIVE);
+    if (id > last)
+        return;
+    struct entry *entry = &book[id];
+    struct rfaas_lease_change change = {.lease = id,
+                                        .call = ++calls,
+                                        .workers = 1 + below(10),
+                                        .wait = below(6) * (uint64_t)SECOND};
+    change.min_workers = below(3) ? 0 : 1 + below(change.workers);
+    bool good = entry->state == RFAAS_LEASE_ACTIVE && entry->growth.call == 0;
+    if (good && change.workers > entry->workers)
+        entry->growth = (struct growth){
+            change.call,       due(now + change.wait),
+            now + change.wait, ++last_order,
+            change.workers,    change.min_workers ? change.min_workers : change.workers,
+        };
+    rfaas_leases_resize(leases, entry->request.owner, &change, now);
+    if (good)
+        return;
+    const struct event *refused = next_event();
+    CHECK_EQUAL(refused->told, REFUSED);
+    CHECK_EQUAL(refused->call, change.call);
 }
 
 static void op_release(void)
@@ -236,44 +400,105 @@ static void op_time(void)
 
 /* ---- invariants ---------------------------------------------------------------- */
 
-static uint64_t fit(const struct rfaas_lease_request *request, const uint32_t used[])
+static uint32_t used[EXECUTORS]; /* cores */
+static uint64_t first_deadline;
+
+static uint64_t fit(const struct rfaas_lease_request *request)
 {
     uint64_t workers = 0;
     for (int i = 0; i < EXECUTORS; i++) {
-        if (places[i].id)
+        if (places[i].id && !places[i].draining)
             workers += (places[i].cores - used[i]) / request->cores_per_worker;
     }
     return workers;
 }
 
-static void check_book(void)
+static void check_deadline(uint64_t deadline)
 {
-    uint32_t used[EXECUTORS] = {0};
-    uint64_t first_deadline = RFAAS_LEASES_NEVER;
-    const struct entry *first_waiting = NULL;
-    bool coming_back = any_ending();
+    CHECK(deadline > now);
+    if (deadline < first_deadline)
+        first_deadline = deadline;
+}
+
+/* Every core is free, or one part's; every number has one worker, or will have one
+ * again, or is lost. */
+static void check_parts(void)
+{
+    static uint32_t seen[LEASES];
+    for (uint64_t id = 1; id <= last; id++)
+        seen[id] = book[id].lost;
+    memset(used, 0, sizeof used);
+    for (uint64_t id = 1; id <= last_part; id++) {
+        const struct book_part *part = &parts[id];
+        if (part->workers == 0)
+            continue;
+        used[part->place] += part->workers * book[part->lease].request.cores_per_worker;
+        CHECK_EQUAL(seen[part->lease] & bits(part->first, part->kept), 0);
+        seen[part->lease] |= bits(part->first, part->kept);
+    }
+    for (size_t i = 0; i < move_count; i++) {
+        uint32_t numbers = bits(moves[i].first, moves[i].workers);
+        CHECK_EQUAL(seen[moves[i].lease] & numbers, 0);
+        seen[moves[i].lease] |= numbers;
+    }
+    for (uint64_t id = 1; id <= last; id++)
+        if (book[id].state == RFAAS_LEASE_ACTIVE)
+            CHECK_EQUAL(seen[id], bits(0, book[id].workers));
+    for (int i = 0; i < EXECUTORS; i++)
+        if (places[i].id)
+            CHECK_EQUAL(free_cores(places[i].id) + used[i], places[i].cores);
+}
+
+/* Deadlines; returns the first in the queue, `least` what it waits for. */
+static const struct entry *check_entries(bool returning, uint32_t *least)
+{
+    const struct entry *first = NULL;
+    uint64_t order = UINT64_MAX;
     for (uint64_t id = 1; id <= last; id++) {
         struct entry *entry = &book[id];
-        if (entry->state == RFAAS_LEASE_REQUESTED && !coming_back)
+        if (entry->state == RFAAS_LEASE_REQUESTED && !returning)
             entry->deadline = entry->wait_over;
+        if (!returning)
+            entry->growth.deadline = entry->growth.wait_over;
         if (entry->state == RFAAS_LEASE_OVER)
             continue;
         CHECK_EQUAL(rfaas_leases_state(leases, id), entry->state);
-        for (int i = 0; i < EXECUTORS; i++)
-            used[i] += entry->workers[i] * entry->request.cores_per_worker;
-        if (entry->state == RFAAS_LEASE_REQUESTED && !first_waiting)
-            first_waiting = entry;
-        if (entry->state != RFAAS_LEASE_ENDING && entry->deadline < first_deadline)
-            first_deadline = entry->deadline;
+        if (entry->state != RFAAS_LEASE_ENDING)
+            check_deadline(entry->deadline);
+        if (entry->growth.call)
+            check_deadline(entry->growth.deadline);
+        if (entry->growth.call && entry->growth.order < order) {
+            first = entry;
+            order = entry->growth.order;
+            *least = entry->growth.least - entry->workers;
+        }
+        if (entry->state == RFAAS_LEASE_REQUESTED && entry->order < order) {
+            first = entry;
+            order = entry->order;
+            *least = entry->request.min_workers;
+        }
     }
-    for (int i = 0; i < EXECUTORS; i++) {
-        if (places[i].id)
-            CHECK_EQUAL(free_cores(places[i].id) + used[i], places[i].cores);
+    return first;
+}
+
+static void check_book(void)
+{
+    bool returning = any_returning(), stuck = false;
+    uint32_t least = 0;
+    first_deadline = RFAAS_LEASES_NEVER;
+    check_parts();
+    const struct entry *first = check_entries(returning, &least);
+    for (size_t i = 0; i < move_count; i++) {
+        if (!returning)
+            moves[i].deadline = moves[i].wait_over;
+        check_deadline(moves[i].deadline);
+        stuck = stuck || fit(&book[moves[i].lease].request) == 0;
     }
     CHECK_EQUAL(rfaas_leases_next_deadline(leases), first_deadline);
-    CHECK(first_deadline > now);
-    if (first_waiting) /* would have been granted if it fitted */
-        CHECK(fit(&first_waiting->request, used) < first_waiting->request.min_workers);
+    /* The first would have been granted if it fitted. */
+    if (move_count == 0 && first)
+        stuck = fit(&first->request) < least;
+    CHECK(stuck || (move_count == 0 && !first));
 }
 
 /* The machine stops, executors free what is withdrawn: nothing may be left over. */
@@ -281,32 +506,37 @@ static void wind_up(void)
 {
     rfaas_leases_stop(leases);
     book_events();
+    for (uint64_t id = 1; id <= last_part; id++) {
+        struct book_part *part = &parts[id];
+        if (part->workers > 0)
+            CHECK_EQUAL(freed_but(places[part->place].id, id, 0), RFAAS_OK);
+        part_credit(part, 0);
+    }
     for (uint64_t id = 1; id <= last; id++) {
         CHECK(book[id].answered);
-        for (int i = 0; i < EXECUTORS; i++) {
-            if (book[id].workers[i])
-                CHECK_EQUAL(freed(places[i].id, id), RFAAS_OK);
-        }
+        CHECK_EQUAL(book[id].growth.call, 0);
         CHECK_EQUAL(rfaas_leases_state(leases, id), RFAAS_LEASE_OVER);
     }
     for (int i = 0; i < EXECUTORS; i++) {
         if (places[i].id)
             CHECK_EQUAL(free_cores(places[i].id), places[i].cores);
     }
+    CHECK_EQUAL(move_count, 0);
     expect_nothing();
 }
 
 static void run_operations(uint64_t with_seed)
 {
     static void (*const operations[])(void) = {
-        op_request, op_request, op_request, op_request, op_freed, op_freed,
-        op_freed,   op_freed,   op_release, op_release, op_renew, op_renew,
-        op_join,    op_time,    op_time,    op_time,
+        op_request, op_request, op_request, op_request, op_freed,  op_freed, op_freed,
+        op_freed,   op_release, op_release, op_renew,   op_renew,  op_join,  op_time,
+        op_time,    op_time,    op_resize,  op_resize,  op_resize, op_freed,
     };
     begin();
     memset(book, 0, sizeof book);
     memset(places, 0, sizeof places);
     last = last_executor = 0;
+    last_part = last_order = move_count = 0;
     seed = with_seed;
     for (int i = 0; i < OPERATIONS; i++) {
         uint32_t choice = below(1000);
@@ -314,6 +544,8 @@ static void run_operations(uint64_t with_seed)
             op_leave();
         else if (choice < 15)
             op_owner_gone();
+        else if (choice < 25)
+            op_drain();
         else
             operations[choice % (sizeof operations / sizeof *operations)]();
         book_events();

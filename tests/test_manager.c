@@ -166,16 +166,79 @@ static void test_executor_goes(void)
     const Rfaas__LeaseGrant *grant = hear(client, BODY(LEASE_GRANT))->lease_grant;
     uint64_t lease = grant->lease;
     CHECK_EQUAL(grant->n_parts, 2);
-    uint32_t first = grant->parts[0]->executor, second = grant->parts[1]->executor;
     rfaas_stream_free(one);
     const Rfaas__LeasePartLost *lost =
         hear(client, BODY(LEASE_PART_LOST))->lease_part_lost;
-    CHECK(lost->lease == lease && lost->executor == first);
+    CHECK(lost->lease == lease && lost->first == 0 && lost->workers == 2);
     rfaas_stream_free(two);
     lost = hear(client, BODY(LEASE_PART_LOST))->lease_part_lost;
-    CHECK(lost->lease == lease && lost->executor == second);
+    CHECK(lost->lease == lease && lost->first == 2 && lost->workers == 2);
     hear_end(client, lease, RFAAS__LEASE_END__LEASE_END_REVOKED);
     rfaas_stream_free(client);
+}
+
+static void say_resize(struct rfaas_stream *stream, uint64_t lease, uint32_t workers)
+{
+    Rfaas__LeaseResize body = RFAAS__LEASE_RESIZE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    body.lease = lease;
+    body.workers = workers;
+    message.body_case = BODY(LEASE_RESIZE);
+    message.lease_resize = &body;
+    say(stream, &message);
+}
+
+static void test_resize(void)
+{
+    begin();
+    struct rfaas_stream *from = executor(3), *client = peer(CLIENT);
+    uint64_t lease = lease_from(client, from, 1, FOREVER);
+    say_resize(client, lease, 3);
+    const Rfaas__Message *grown = hear(client, BODY(LEASE_GRANT));
+    CHECK_EQUAL(grown->call, calls);
+    CHECK_EQUAL(grown->lease_grant->workers, 3);
+    CHECK_EQUAL(grown->lease_grant->n_parts, 1);
+    CHECK_EQUAL(grown->lease_grant->parts[0]->first, 1);
+    const Rfaas__LeaseAssign *assign = hear(from, BODY(LEASE_ASSIGN))->lease_assign;
+    uint64_t part = assign->part;
+    CHECK(assign->lease == lease && assign->workers == 2);
+    say_resize(client, lease, 4);
+    hear_refusal(client, RFAAS_ERR_NO_RESOURCES, "0 free of 3");
+    say_resize(client, lease, 2);
+    CHECK_EQUAL(hear(client, BODY(LEASE_GRANT))->lease_grant->workers, 2);
+    const Rfaas__LeaseRetire *retire = hear(from, BODY(LEASE_RETIRE))->lease_retire;
+    CHECK(retire->part == part && retire->keep == 1);
+    rfaas_stream_free(client);
+    rfaas_stream_free(from);
+}
+
+static void test_drain(void)
+{
+    begin();
+    struct rfaas_stream *from = executor(1), *client = peer(CLIENT);
+    uint64_t lease = lease_from(client, from, 1, FOREVER);
+    struct rfaas_stream *to = executor(1);
+    Rfaas__ExecutorDrain drain = RFAAS__EXECUTOR_DRAIN__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = BODY(EXECUTOR_DRAIN);
+    message.executor_drain = &drain;
+    say(from, &message);
+    CHECK_EQUAL(hear(from, BODY(EXECUTOR_DRAINED))->call, calls);
+    CHECK_EQUAL(hear(to, BODY(LEASE_ASSIGN))->lease_assign->lease, lease);
+    const Rfaas__Message *moved = hear(client, BODY(LEASE_GRANT));
+    CHECK_EQUAL(moved->call, 0);
+    CHECK_EQUAL(moved->lease_grant->parts[0]->first, 0);
+    Rfaas__StatsQuery query = RFAAS__STATS_QUERY__INIT;
+    message.body_case = BODY(STATS_QUERY);
+    message.stats_query = &query;
+    say(client, &message);
+    const Rfaas__StatsReport *stats = hear(client, BODY(STATS_REPORT))->stats_report;
+    CHECK(stats->executors == 1 && stats->cores == 1 && stats->leased == 1);
+    rfaas_stream_free(from); /* the lease doesn't miss it */
+    say_renew(client, lease, FOREVER);
+    CHECK_EQUAL(hear(client, BODY(LEASE_RENEWED))->lease_renewed->status, RFAAS_OK);
+    rfaas_stream_free(client);
+    rfaas_stream_free(to);
 }
 
 static void test_wide_grant(void)
@@ -284,6 +347,8 @@ static const struct test tests[] = {
     {"a renewed lease lives longer", test_renewal},
     {"a client that disappears ends its leases and requests", test_client_goes},
     {"an executor that disappears takes its parts along", test_executor_goes},
+    {"a lease is resized, its executors told who stays", test_resize},
+    {"a drained executor's leases move to others", test_drain},
     {"a manager that stops tells everybody", test_stop},
     {"a manager that has ended leaves no descriptor open", test_nothing_left},
     {"the manager's thread takes no signals", test_signals},

@@ -89,7 +89,7 @@ static void test_nonsense(void)
         {EXECUTOR, bad_many_cores, "1..4096 cores, not 4294967295"},
         {EXECUTOR, bad_node, "name of 999 bytes"},
         {EXECUTOR, bad_freed, "no executor"},
-        {EXECUTOR, bad_freed_unknown, "never was a lease"},
+        {EXECUTOR, bad_freed_unknown, "never was a part"},
         {CLIENT, bad_release, "not the client's"},
         {CLIENT, bad_release_unknown, "not the client's"},
     };

@@ -226,6 +226,32 @@ static void test_failing_worker(void)
     tear_down();
 }
 
+/* What the worker that leaves was sent it does; what waited for it is lost. */
+static void test_worker_leaves(void)
+{
+    enum { SENT, WAITING, CALLS };
+    MPI_Request requests[CALLS];
+    MPI_Status status;
+    MPIX_Lease lease = lease_acquire(shared_pool(), 2, SETTINGS("slots=1"));
+    MPIX_Function slow = function_load(shared_pool(), "increment_slowly");
+    for (int i = 0; i < 4; i++)
+        with.in[i] = 100000000;
+    for (int i = 0; i < CALLS; i++)
+        CHECK_OK(MPIX_Iinvoke_all(slow, with.in, 4, NULL, NULL, MPI_INT32_T,
+                                  with.out + 4 * i, 4, NULL, NULL, MPI_INT32_T,
+                                  MPI_OP_NULL, lease, &requests[i]));
+    CHECK_OK(MPIX_Lease_resize(lease, 1, MPI_INFO_NULL));
+    CHECK_OK(MPI_Wait(&requests[SENT], &status));
+    CHECK_CODE(MPI_Wait(&requests[WAITING], &status), MPIX_ERR_WORKER_LOST,
+               "worker 1 isn't in the lease any more");
+    CHECK_EQUAL(status.MPI_SOURCE, 1);
+    for (int i = 0; i < 6; i++)
+        CHECK_EQUAL(with.out[i], 100000001);
+    CHECK_OK(MPIX_Invoke_all(slow, with.in, 1, NULL, NULL, MPI_INT32_T, with.out, 1,
+                             NULL, NULL, MPI_INT32_T, MPI_OP_NULL, lease, &status));
+    CHECK_OK(MPIX_Lease_release(&lease));
+}
+
 static void test_truncation(void)
 {
     set_up();
@@ -286,6 +312,7 @@ int main(int argc, char **argv)
         {"results that are too short for a reduction", test_short_results},
         {"return values are told", test_return_values},
         {"a worker fails, the others' results are there", test_failing_worker},
+        {"a worker leaves the lease meanwhile", test_worker_leaves},
         {"results that don't fit", test_truncation},
         {"bad arguments are refused", test_arguments},
         {NULL, NULL},

@@ -205,7 +205,63 @@ static void test_deadly_element(void)
     tear_down();
 }
 
-/* ---- executor and lease ---------------------------------------------------------- */
+/* ---- another number of workers --------------------------------------------------- */
+
+static void resize(int workers)
+{
+    MPI_Info info = info_of(SETTINGS("wait_seconds=30"));
+    CHECK_OK(MPIX_Lease_resize(with.lease, workers, info));
+    MPI_Info_free(&info);
+}
+
+/* The lease changes its size while loops run: what was the part of a worker that left is
+ * done elsewhere, and one that joins gets its part of the next loop. */
+static void test_lease_resized(void)
+{
+    static const char *const settings[][3] = {{"schedule=dynamic"},
+                                              {"schedule=static", "offload=0.8"},
+                                              {"local_threads=0"},
+                                              {"schedule=model"}};
+    enum { KINDS = sizeof settings / sizeof settings[0], RESIZED = 40 };
+    int64_t retried = 0;
+    if (!set_up(NULL))
+        return;
+    for (int i = 0; i < RESIZED; i++) {
+        MPIX_Loop stats = {0};
+        fill(2000);
+        MPI_Request request = begin(ELEMENTS, settings[i % KINDS]);
+        resize(1);
+        resize(2 - i % 3 / 2);
+        CHECK_OK(MPI_Wait(&request, MPI_STATUS_IGNORE));
+        if (!all_right(ELEMENTS))
+            break;
+        resize(2);
+        CHECK_OK(MPIX_Loop_stats(with.slow, &stats));
+        CHECK_EQUAL(stats.failed, 0);
+        retried += stats.retried;
+    }
+    printf("\n    %lld chunks were done again\n", (long long)retried);
+    tear_down();
+}
+
+/* What waited for the worker that left is done elsewhere. */
+static void test_left_while_waiting(void)
+{
+    MPIX_Loop stats = {0};
+    if (!set_up(SETTINGS("slots=1")))
+        return;
+    fill(1000000);
+    MPI_Request request =
+        begin(40, SETTINGS("schedule=static", "offload=0.9", "chunk=5"));
+    resize(1);
+    CHECK_OK(MPI_Wait(&request, MPI_STATUS_IGNORE));
+    CHECK(all_right(40));
+    CHECK_OK(MPIX_Loop_stats(with.slow, &stats));
+    CHECK(stats.retried > 0);
+    tear_down();
+}
+
+/* ---- the executor, and the lease's end -------------------------------------------- */
 
 static void test_executor(void)
 {
@@ -276,6 +332,8 @@ int main(int argc, char **argv)
         {"workers are killed at random in a thousand loops", test_at_random},
         {"workers are killed under blocking loops", test_under_blocking_loops},
         {"an element that its workers are killed with is found", test_deadly_element},
+        {"the lease grows and shrinks in loops", test_lease_resized},
+        {"a worker leaves before it has begun with a chunk", test_left_while_waiting},
         {"the executor is killed in a loop", test_executor},
         {"the lease expires in a loop", test_lease_expires},
         {"the lease is released in a loop", test_lease_released},

@@ -116,6 +116,7 @@ static void say_ready(uint64_t lease, uint32_t worker, uint32_t pid)
     Rfaas__WorkerReady body = RFAAS__WORKER_READY__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     body.lease = lease;
+    body.part = 1; /* the manager's first */
     body.worker = worker;
     body.pid = pid;
     body.slots_address = 4096;
@@ -224,13 +225,18 @@ static void test_kill(void)
 {
     begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
     uint64_t lease = open_lease();
-    CHECK_EQUAL(control_kill(control, TICKET, 1, 1000), RFAAS_OK); /* another's pid */
-    CHECK_EQUAL(control_kill(control, TICKET, 0, 1000), RFAAS_OK);
+    const struct worker_process others_pid = {.part = 1, .number = 1, .pid = 1000},
+                                others_part = {.part = 2, .number = 0, .pid = 1000},
+                                right = {.part = 1, .number = 0, .pid = 1000};
+    CHECK_EQUAL(control_kill(control, TICKET, &others_pid), RFAAS_OK);
+    CHECK_EQUAL(control_kill(control, TICKET, &others_part), RFAAS_OK);
+    CHECK_EQUAL(control_kill(control, TICKET, &right), RFAAS_OK);
     const Rfaas__WorkerKill *body = hear(executor_link, BODY(WORKER_KILL))->worker_kill;
     CHECK(body->lease == lease && body->worker == 0 && body->pid == 1000);
     Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     gone.lease = lease;
+    gone.part = 1;
     gone.pid = 1000;
     gone.how = RFAAS__WORKER_END__WORKER_END_SIGNALLED;
     gone.value = 9;
@@ -241,6 +247,78 @@ static void test_kill(void)
     CHECK(hear_event(CONTROL_WORKER_GONE, "signal 9").replaced);
     say_ready(lease, 0, 1002);
     CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1002);
+    end();
+}
+
+static void say_moved(uint64_t lease, uint32_t worker, uint32_t pid)
+{
+    Rfaas__WorkerMoved moved = RFAAS__WORKER_MOVED__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    uint8_t address[] = {7};
+    moved.lease = lease;
+    moved.part = 1;
+    moved.worker = worker;
+    moved.pid = pid;
+    moved.connection = 1;
+    moved.endpoint = (ProtobufCBinaryData){sizeof address, address};
+    message.body_case = BODY(WORKER_MOVED);
+    message.worker_moved = &moved;
+    say(executor_link, &message);
+}
+
+static void say_retired_gone(uint64_t lease, uint32_t worker, uint32_t pid)
+{
+    Rfaas__WorkerGone gone = RFAAS__WORKER_GONE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    uint32_t begun[] = {rfaas_tag(3, 8)};
+    gone.lease = lease;
+    gone.part = 1;
+    gone.worker = worker;
+    gone.pid = pid;
+    gone.how = RFAAS__WORKER_END__WORKER_END_EXITED;
+    gone.retired = true;
+    gone.executing = rfaas_tag(5, 2) + 1;
+    gone.begun = begun;
+    gone.n_begun = 1;
+    message.body_case = BODY(WORKER_GONE);
+    message.worker_gone = &gone;
+    say(executor_link, &message);
+}
+
+/* One that retires can still be connected to again, and what it had begun is known at its
+ * end. */
+static void test_retired(void)
+{
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    uint64_t lease = open_lease();
+    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    retire.lease = lease;
+    retire.part = 1;
+    retire.keep = 1;
+    message.body_case = BODY(WORKERS_RETIRE);
+    message.workers_retire = &retire;
+    say(executor_link, &message);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_RETIRED, "").worker, 1);
+    const struct worker_process process = {.part = 1, .number = 1, .pid = 1001};
+    CHECK_EQUAL(control_cut_off(control, TICKET, &process, 0), RFAAS_OK);
+    const Rfaas__WorkerCutOff *cut =
+        hear(executor_link, BODY(WORKER_CUT_OFF))->worker_cut_off;
+    CHECK(cut->part == 1 && cut->worker == 1 && cut->pid == 1001);
+    say_moved(lease, 1, 1001);
+    struct control_event event = hear_event(CONTROL_WORKER_MOVED, "");
+    CHECK(event.part == 1 && event.worker == 1 && event.retired);
+    CHECK_EQUAL(event.connection, 1);
+    struct connect_terms terms = {.connection = 1, .outstanding_count = 0};
+    CHECK_EQUAL(control_connect(control, TICKET, &process, &terms), RFAAS_OK);
+    const Rfaas__WorkerConnect *connect =
+        hear(executor_link, BODY(WORKER_CONNECT))->worker_connect;
+    CHECK(connect->part == 1 && connect->worker == 1 && connect->connection == 1);
+    say_retired_gone(lease, 1, 1001);
+    event = hear_event(CONTROL_WORKER_GONE, "");
+    CHECK(event.part == 1 && event.retired && event.known && !event.replaced);
+    CHECK_EQUAL(event.begun[3], 8 + 1);
+    CHECK_EQUAL(event.executing, rfaas_tag(5, 2) + 1);
     end();
 }
 
@@ -288,6 +366,7 @@ int main(int argc, char **argv)
         {"so they are if nobody is there", test_nobody},
         {"memory goes where its transport does", test_memory},
         {"a worker is ended by its executor", test_kill},
+        {"a worker that retires is connected to again", test_retired},
         {"an executor that goes takes its workers along", test_lost},
         {"workers of a lease that is over are waited for a second", test_silent_end},
         {NULL, NULL},

@@ -102,6 +102,7 @@ static void begin_remote(void)
     Rfaas__LeaseOpen open = RFAAS__LEASE_OPEN__INIT;
     open.lease = lease = grant->lease;
     open.token = grant->token;
+    open.part = grant->parts[0]->part;
     rfaas_host_boot_id(boot_id);
     CHECK_EQUAL(strcmp(grant->parts[0]->boot_id, boot_id), 0);
     CHECK(strncmp(grant->parts[0]->address, "unix:@", 6) == 0);
@@ -160,6 +161,7 @@ static void test_key(void)
 static void send_kill(uint32_t worker, uint32_t pid)
 {
     Rfaas__WorkerKill body = RFAAS__WORKER_KILL__INIT;
+    body.part = 1;
     body.lease = lease;
     body.worker = worker;
     body.pid = pid;

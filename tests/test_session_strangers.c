@@ -176,7 +176,7 @@ static void test_foreign_lease(void)
     executor_address(address);
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     Rfaas__LeaseOpen open = RFAAS__LEASE_OPEN__INIT;
-    open.lease = 1; /* the client's; the token is a guess */
+    open.lease = open.part = 1; /* the client's; the token is a guess */
     open.token = 4711;
     open.transport = (char[]){"shm"};
     open.slots = 1;

@@ -30,13 +30,13 @@ static void begin(const char *const settings[])
 
 static struct verbs_endpoint *endpoint_of(int worker)
 {
-    return (struct verbs_endpoint *)lease->workers[worker].endpoint;
+    return (struct verbs_endpoint *)lease->workers[worker]->endpoint;
 }
 
 /* Which queue pair it is; 0: none. */
 static uint32_t number_of_pair(int worker)
 {
-    return lease->workers[worker].endpoint ? endpoint_of(worker)->number : 0;
+    return lease->workers[worker]->endpoint ? endpoint_of(worker)->number : 0;
 }
 
 /* Our end forgets the peer and is silent: only the worker notices, when it sends. */
@@ -70,14 +70,14 @@ static void check_workers(bool replaced)
     CHECK_OK(rfaas_lease_test(lease));
 }
 
-/* Outstanding on the first worker: some that take a while, between them some that tell
- * how many of them it has run. */
-static void start_counted(void)
+/* Outstanding on a worker: some that take a while, between them some that tell how many
+ * of them it has run. */
+static void start_counted(int worker)
 {
     rfaas_function *work = function_of("work"), *sequence = function_of("sequence");
     for (int i = 0; i < COUNT / 2; i++) {
-        batch_add(&batch, lease, 0, work, 1, WORK_US);
-        batch_add(&batch, lease, 0, sequence, 1, 0);
+        batch_add(&batch, lease, worker, work, 1, WORK_US);
+        batch_add(&batch, lease, worker, sequence, 1, 0);
     }
 }
 
@@ -99,11 +99,11 @@ static void test_busy(void)
     begin(SETTINGS("slots=32"));
     for (int round = 0; round < 2 * FAILURES; round++) {
         batch.count = 0;
-        start_counted();
+        start_counted(0);
         double start = seconds_now();
         while (round % 2 == 1 && batch.requests[5] && patient(start, PATIENCE_SECONDS))
             rfaas_test(&batch.requests[5], &batch.results[5]);
-        CHECK_EQUAL(failures[round / 2](lease->workers[0].endpoint), 0);
+        CHECK_EQUAL(failures[round / 2](lease->workers[0]->endpoint), 0);
         check_counted(round * COUNT / 2);
     }
     check_workers(false);
@@ -116,7 +116,7 @@ static void test_idle(void)
 {
     begin(SETTINGS("hot_timeout_us=0"));
     for (int i = 0; i < FAILURES; i++) {
-        CHECK_EQUAL(failures[i](lease->workers[0].endpoint), 0);
+        CHECK_EQUAL(failures[i](lease->workers[0]->endpoint), 0);
         for (int32_t n = 0; n < 10; n++)
             CHECK(increments(increment, lease, 0, n));
     }
@@ -129,9 +129,9 @@ static void test_idle(void)
 static void test_between(void)
 {
     begin(SETTINGS("slots=4"));
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     double start = seconds_now();
-    while (!lease->workers[0].cut_off && patient(start, PATIENCE_SECONDS))
+    while (!lease->workers[0]->cut_off && patient(start, PATIENCE_SECONDS))
         rfaas_progress(pool.session);
     batch_add(&batch, lease, 0, increment, COUNT, 100);
     batch_add(&batch, lease, RFAAS_ANY_WORKER, increment, COUNT, 500);
@@ -159,7 +159,7 @@ static void test_long_results(void)
                 rfaas_invoke(lease, 0, echo, in[i], size, out[i], SIZE, &requests[i]));
         }
         CHECK_OK(rfaas_wait(&requests[1], NULL));
-        CHECK_EQUAL(failures[round](lease->workers[0].endpoint), 0);
+        CHECK_EQUAL(failures[round](lease->workers[0]->endpoint), 0);
         for (int i = 0; i < RESULTS; i++) {
             CHECK_OK(i == 1 ? RFAAS_OK : rfaas_wait(&requests[i], NULL));
             CHECK(memcmp(in[i], out[i], i % 3 == 2 ? 2000 : SIZE) == 0);
@@ -175,7 +175,7 @@ static void test_in_function(void)
     rfaas_request *request;
     begin(NULL);
     batch_add(&batch, lease, 0, function_of("work"), 1, 700000);
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     CHECK(batch_wait(&batch, PATIENCE_SECONDS));
     CHECK_EQUAL(batch_right(&batch, 0, 1, 0), 1);
     check_workers(false);
@@ -186,7 +186,7 @@ static void test_in_function(void)
     double start = seconds_now();
     while (process_state(before, NULL) != 'S' && patient(start, PATIENCE_SECONDS))
         continue;
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     CHECK_STATUS(rfaas_wait(&request, NULL), RFAAS_ERR_WORKER_LOST,
                  "its connection had failed");
     CHECK(batch_wait(&batch, PATIENCE_SECONDS));
@@ -201,9 +201,9 @@ static void test_killed_meanwhile(void)
     begin(SETTINGS("slots=32"));
     batch_add(&batch, lease, 0, function_of("work"), COUNT, WORK_US);
     CHECK_EQUAL(kill(before, SIGSTOP), 0);
-    CHECK_EQUAL(pair_break(lease->workers[0].endpoint), 0);
+    CHECK_EQUAL(pair_break(lease->workers[0]->endpoint), 0);
     double start = seconds_now();
-    while (!lease->workers[0].cut_off && patient(start, PATIENCE_SECONDS))
+    while (!lease->workers[0]->cut_off && patient(start, PATIENCE_SECONDS))
         rfaas_progress(pool.session);
     CHECK_EQUAL(kill(before, SIGKILL), 0);
     CHECK(batch_wait(&batch, PATIENCE_SECONDS));
@@ -223,7 +223,7 @@ static void test_fails_at_once(void)
     struct verbs_target *target = endpoint_of(0)->targets;
     CHECK_FATAL(target != NULL);
     target->address += 1 << 30;
-    lease->workers[0].slots_address += 1 << 30;
+    lease->workers[0]->slots_address += 1 << 30;
     batch_add(&batch, lease, 0, increment, COUNT, 0);
     CHECK(batch_wait(&batch, PATIENCE_SECONDS));
     CHECK_EQUAL(batch_right(&batch, 0, COUNT, 1), COUNT);
@@ -241,9 +241,9 @@ static void test_unreachable(void)
     batch_add(&batch, lease, 0, increment, COUNT, 0);
     double start = seconds_now();
     while (!batch_wait(&batch, 0) && patient(start, PATIENCE_SECONDS))
-        if (number_of_pair(0) > last && !lease->workers[0].reset) {
+        if (number_of_pair(0) > last && !lease->workers[0]->reset) {
             last = number_of_pair(0);
-            pair_break(lease->workers[0].endpoint);
+            pair_break(lease->workers[0]->endpoint);
         }
     CHECK_EQUAL(batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST), COUNT);
     CHECK(strstr(batch.texts[COUNT - 1], "times in a row") != NULL);
@@ -257,14 +257,33 @@ static void test_again_and_again(void)
 {
     begin(NULL);
     for (int i = 0; i < 12; i++) {
-        CHECK_EQUAL(pair_break(lease->workers[i % 2].endpoint), 0);
+        CHECK_EQUAL(pair_break(lease->workers[i % 2]->endpoint), 0);
         if (i % 4 == 0)
-            CHECK_EQUAL(pair_break(lease->workers[1].endpoint), 0);
+            CHECK_EQUAL(pair_break(lease->workers[1]->endpoint), 0);
         for (int n = 0; n < 4; n++)
             CHECK(increments(increment, lease, n % 2, n));
     }
     check_workers(false);
     pool_end();
+}
+
+/* What it was sent before it left the lease it answers nevertheless, and then ends by
+ * itself. */
+static void test_retired(void)
+{
+    enum { END_SECONDS = 10 };
+    for (int i = 0; i < FAILURES; i++) {
+        begin(SETTINGS("slots=64"));
+        start_counted(1);
+        CHECK_OK_FATAL(rfaas_lease_resize_begin(lease, 1, NULL));
+        CHECK_FATAL(lease->retired != NULL);
+        CHECK_EQUAL(failures[i](lease->retired->endpoint), 0);
+        check_counted(0);
+        CHECK(process_ends(other, END_SECONDS));
+        CHECK(increments(increment, lease, 0, 1));
+        CHECK(!process_ends(before, 0));
+        pool_end();
+    }
 }
 
 static const struct test tests[] = {
@@ -277,6 +296,7 @@ static const struct test tests[] = {
     {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
     {"a worker to whom no queue pair can be had is given up", test_unreachable},
     {"queue pairs fail again and again", test_again_and_again},
+    {"a queue pair fails while its worker retires", test_retired},
     {NULL, NULL},
 };
 

@@ -49,6 +49,9 @@ static void show(const struct control_event *event)
     case CONTROL_LEASE_ENDED:
         printf("ended: %s\n", event->text);
         break;
+    case CONTROL_LEASE_RESIZED:
+    case CONTROL_WORKER_RETIRED:
+        break;
     case CONTROL_FUNCTION_BROKEN:
         printf("broken: %s\n", event->text);
         break;

@@ -37,6 +37,6 @@ RFAAS_PRIVATE_API int rfaas_cores_nth(const struct rfaas_cores *cores, int n,
  * a list is RFAAS_ERR_ARGUMENT. */
 RFAAS_PRIVATE_API int rfaas_cores_format(const struct rfaas_cores *cores, char *text,
                                          size_t size);
-int rfaas_cores_parse(const char *text, struct rfaas_cores *cores);
+RFAAS_PRIVATE_API int rfaas_cores_parse(const char *text, struct rfaas_cores *cores);
 
 #endif

@@ -57,8 +57,11 @@ struct client_slot {
 struct client_worker {
     rfaas_lease *lease;
     int number;
-    /* Starting: to be connected, at first or again. Ending: its process shall go. */
+    uint64_t part; /* of the lease; tells it from others that had its number */
+    /* Starting: to be connected, at first or again, or waiting for a process to be
+     * started. Ending: its process shall go. */
     enum { WORKER_STARTING, WORKER_READY, WORKER_ENDING, WORKER_GONE } state;
+    bool retired; /* its number isn't its own any more; it answers what it was sent */
     int gone_status; /* why */
     pid_t pid;
     int device; /* of the session's, by which it is reached */
@@ -72,11 +75,12 @@ struct client_worker {
     struct client_slot *slots;
     unsigned char *free; /* stack of free slots */
     unsigned free_count;
-    struct worker_activity *activity; /* in the lease's */
-    bool connected;                   /* has said so, of this connection */
-    bool reached;                     /* it has once, or by a connection before */
-    bool settled;                     /* has got ready once, or never will */
-    rfaas_request *queue;             /* for this worker alone, in order */
+    struct worker_activity *activity;  /* in the lease's */
+    bool connected;                    /* has said so, of this connection */
+    bool reached;                      /* it has once, or by a connection before */
+    bool settled;                      /* has got ready once, or never will */
+    rfaas_request *queue;              /* for this worker alone, in order */
+    struct client_worker *prev, *next; /* retired */
 };
 
 struct rfaas_lease {
@@ -87,11 +91,17 @@ struct rfaas_lease {
     bool granted;
     _Atomic int status; /* IN_PROGRESS, OK, or why it is over */
     char text[CONTROL_TEXT_MAX];
-    struct client_worker *workers;
+    struct client_worker **workers; /* by their numbers */
     int worker_count;
-    int unsettled;       /* workers that are starting for the first time */
-    uint64_t deadline;   /* for the start, ns */
-    uint64_t granted_at; /* ns */
+    _Atomic int size; /* the same, for who looks without the lock */
+    struct client_worker *retired;
+    int unsettled;     /* workers that are starting for the first time */
+    uint64_t deadline; /* for the start, ns */
+    bool resizing;     /* the manager hasn't answered yet */
+    int resize_status; /* of the last time; text in resize_text */
+    char resize_text[CONTROL_TEXT_MAX];
+    uint64_t resize_deadline;        /* ns */
+    uint64_t counted_at, counted_ns; /* workers x time up to then, ns */
     uint64_t order;
     rfaas_request *queue;             /* for any worker, in order */
     uint64_t ended;                   /* invocations */
@@ -162,16 +172,25 @@ void session_pause(rfaas_session *session, unsigned turn, bool may_sleep);
 void lease_event(rfaas_session *session, struct control_event *event);
 /* The worker says that it is connected; false: it had said so. */
 bool lease_worker_connected(struct client_worker *worker);
-/* Whether a worker of it lives, or will. */
-bool lease_has_workers(const rfaas_lease *lease);
+/* Whether a worker of it lives, or will, that takes invocations. */
+bool lease_any_alive(const rfaas_lease *lease);
 /* It can't be used, and nobody will replace it. */
 void lease_worker_fail(struct client_worker *worker, const char *why);
 /* Fails all that wait in its queues. */
 void lease_fail_queued(rfaas_lease *lease, int status, const char *text);
 
-/* ---- worker.c ---- */
-int workers_create(rfaas_lease *lease, int count);
+/* ---- workers.c ---- */
+/* So many numbers from now on: new workers are to be started, or the last ones retire
+ * and what waits for them ends. RFAAS_ERR_NO_MEMORY. */
+int workers_count(rfaas_lease *lease, int count);
 void workers_free(rfaas_lease *lease);
+/* It retires, and its number is another's. */
+int worker_succeed(struct client_worker *worker, uint64_t part);
+/* The retired worker of this part and number; NULL: there is none. */
+struct client_worker *worker_retired(rfaas_lease *lease, uint64_t part, int number);
+void worker_free(struct client_worker *worker);
+
+/* ---- worker_connection.c ---- */
 /* Connects to a process that is ready. */
 int worker_attach(struct client_worker *worker, const struct control_event *event);
 void worker_detach(struct client_worker *worker);
@@ -183,6 +202,9 @@ void worker_moved(struct client_worker *worker, const struct control_event *even
  * ended, and what it had goes the way of all that a lost worker had. Until then it gets
  * nothing more: that waits for who replaces it. */
 void worker_broken(struct client_worker *worker, const char *why);
+
+/* ---- resize.c ---- */
+void lease_resized(rfaas_lease *lease, const struct control_event *event);
 
 /* ---- invoke.c ---- */
 void invoke_completion(const struct rfaas_completion *completion);
@@ -268,5 +290,9 @@ RFAAS_PRIVATE_API void rfaas_function_hold(rfaas_function *function);
 RFAAS_PRIVATE_API const char *rfaas_function_name(const rfaas_function *function);
 /* Whether a worker couldn't load it: it works in this process alone, then. */
 RFAAS_PRIVATE_API bool rfaas_function_broken(rfaas_function *function);
+/* rfaas_lease_resize without blocking: begun, and RFAAS_IN_PROGRESS until it is over. */
+RFAAS_PRIVATE_API int rfaas_lease_resize_begin(rfaas_lease *lease, int workers,
+                                               const char *const settings[]);
+RFAAS_PRIVATE_API int rfaas_lease_resize_test(rfaas_lease *lease);
 
 #endif

@@ -10,12 +10,12 @@
 #include <unistd.h>
 #include <utlist.h>
 
-enum { RENEW_SECONDS = 10, USAGE_SECONDS = 1 };
+enum { ANSWER_SECONDS = 10, USAGE_SECONDS = 1 };
 
 /* ---- calls that are waited for --------------------------------------------------- */
 
 void control_answer(struct rfaas_control *control, uint64_t number, int status,
-                    uint64_t execute_ns, uint64_t hot_ns)
+                    const uint64_t values[CALL_VALUES])
 {
     struct call *call;
     pthread_mutex_lock(&control->lock);
@@ -23,8 +23,8 @@ void control_answer(struct rfaas_control *control, uint64_t number, int status,
     if (call) {
         if (call->status == RFAAS_OK)
             call->status = status;
-        call->execute_ns += execute_ns;
-        call->hot_ns += hot_ns;
+        for (int i = 0; values && i < CALL_VALUES; i++)
+            call->values[i] += values[i];
         if (call->answers > 0)
             call->answers--;
         pthread_cond_broadcast(&control->answered);
@@ -116,10 +116,8 @@ int control_acquire(struct rfaas_control *control, uint64_t ticket,
 
 struct ticket_command {
     struct command command;
-    uint64_t ticket, call, duration_ns;
-    unsigned worker;
-    pid_t pid;
-    uint32_t connection;
+    uint64_t ticket, call, duration_ns, wait_ns;
+    unsigned workers, min_workers;
 };
 
 static void release_run(struct rfaas_control *control, struct command *command)
@@ -149,7 +147,7 @@ static void forget_run(struct rfaas_control *control, struct command *command)
             record_send_release(control, record->id, record->ticket);
         record_free(record);
     }
-    control_answer(control, c->call, RFAAS_OK, 0, 0);
+    control_answer(control, c->call, RFAAS_OK, NULL);
 }
 
 void control_forget(struct rfaas_control *control, uint64_t ticket)
@@ -166,112 +164,6 @@ void control_forget(struct rfaas_control *control, uint64_t ticket)
     call_end(control, &call, 0);
 }
 
-/* Tells the executor of a worker, if it is there. */
-static void worker_tell(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                        const Rfaas__Message *message, const struct rfaas_blob *blob)
-{
-    struct record *record = record_find(control, ticket);
-    if (record && worker < record->worker_count && record->workers[worker].link)
-        link_send(record->workers[worker].link, message, blob ? blob->fds : NULL,
-                  blob ? blob->fd_count : 0);
-}
-
-static uint64_t lease_id(struct rfaas_control *control, uint64_t ticket)
-{
-    const struct record *record = record_find(control, ticket);
-    return record ? record->id : 0;
-}
-
-struct connect_command {
-    struct command command;
-    uint64_t ticket;
-    unsigned worker;
-    pid_t pid;
-    struct connect_terms terms;
-};
-
-static void connect_run(struct rfaas_control *control, struct command *command)
-{
-    struct connect_command *c = (struct connect_command *)command;
-    struct rfaas_blob *endpoint = &c->terms.endpoint;
-    Rfaas__WorkerConnect body = RFAAS__WORKER_CONNECT__INIT;
-    body.lease = lease_id(control, c->ticket);
-    body.worker = c->worker;
-    body.pid = (uint32_t)c->pid;
-    body.endpoint = (ProtobufCBinaryData){endpoint->size, endpoint->bytes};
-    body.connection = c->terms.connection;
-    body.outstanding = c->terms.outstanding;
-    body.n_outstanding = c->terms.outstanding_count;
-    Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.body_case = RFAAS__MESSAGE__BODY_WORKER_CONNECT;
-    message.worker_connect = &body;
-    worker_tell(control, c->ticket, c->worker, &message, endpoint);
-    for (int i = 0; i < endpoint->fd_count; i++)
-        close(endpoint->fds[i]);
-}
-
-int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, const struct connect_terms *terms)
-{
-    NEW_COMMAND(connect_command, c, connect_run);
-    c->terms = *terms;
-    if (blob_copy(&c->terms.endpoint, &terms->endpoint) != RFAAS_OK) {
-        free(c);
-        return RFAAS_ERR_NO_MEMORY;
-    }
-    c->ticket = ticket;
-    c->worker = worker;
-    c->pid = pid;
-    command_post(control, &c->command);
-    return RFAAS_OK;
-}
-
-static void cut_off_run(struct rfaas_control *control, struct command *command)
-{
-    struct ticket_command *c = (struct ticket_command *)command;
-    Rfaas__WorkerCutOff body = RFAAS__WORKER_CUT_OFF__INIT;
-    body.lease = lease_id(control, c->ticket);
-    body.worker = c->worker;
-    body.pid = (uint32_t)c->pid;
-    body.connection = c->connection;
-    Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.body_case = RFAAS__MESSAGE__BODY_WORKER_CUT_OFF;
-    message.worker_cut_off = &body;
-    worker_tell(control, c->ticket, c->worker, &message, NULL);
-}
-
-int control_cut_off(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, uint32_t connection)
-{
-    NEW_COMMAND(ticket_command, c, cut_off_run);
-    c->ticket = ticket;
-    c->worker = worker;
-    c->pid = pid;
-    c->connection = connection;
-    command_post(control, &c->command);
-    return RFAAS_OK;
-}
-
-static void kill_run(struct rfaas_control *control, struct command *command)
-{
-    struct ticket_command *c = (struct ticket_command *)command;
-    struct record *record = record_find(control, c->ticket);
-    if (record && c->worker < record->worker_count &&
-        record->workers[c->worker].pid == c->pid)
-        remote_worker_kill(&record->workers[c->worker]);
-}
-
-int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                 pid_t pid)
-{
-    NEW_COMMAND(ticket_command, c, kill_run);
-    c->ticket = ticket;
-    c->worker = worker;
-    c->pid = pid;
-    command_post(control, &c->command);
-    return RFAAS_OK;
-}
-
 static void renew_run(struct rfaas_control *control, struct command *command)
 {
     struct ticket_command *c = (struct ticket_command *)command;
@@ -279,7 +171,7 @@ static void renew_run(struct rfaas_control *control, struct command *command)
     if (!record || record->ended || record->id == 0 || !control->manager) {
         control_answer(control, c->call,
                        control->manager ? RFAAS_ERR_LEASE_EXPIRED : RFAAS_ERR_MANAGER,
-                       0, 0);
+                       NULL);
         return;
     }
     record->terms.duration_ns = c->duration_ns;
@@ -303,14 +195,56 @@ int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t durat
     c->call = call.number;
     c->duration_ns = duration_ns;
     command_post(control, &c->command);
-    int status = call_end(control, &call, RENEW_SECONDS);
+    int status = call_end(control, &call, ANSWER_SECONDS);
     if (status == RFAAS_ERR_TIMEOUT)
         return rfaas_fail(RFAAS_ERR_MANAGER,
                           "renewing a lease: the manager didn't answer in %d s",
-                          RENEW_SECONDS);
+                          ANSWER_SECONDS);
     if (status != RFAAS_OK)
         return rfaas_fail(status, "renewing a lease: %s", rfaas_status_string(status));
     return RFAAS_OK;
+}
+
+static void resize_run(struct rfaas_control *control, struct command *command)
+{
+    struct ticket_command *c = (struct ticket_command *)command;
+    struct record *record = record_find(control, c->ticket);
+    if (!record || record->ended || record->id == 0 || !control->manager)
+        return; /* who waits has been told of the lease's end */
+    if (c->workers < record->worker_count)
+        remote_workers_count(record, c->workers);
+    Rfaas__LeaseResize body = RFAAS__LEASE_RESIZE__INIT;
+    body.lease = record->id;
+    body.workers = c->workers;
+    body.min_workers = c->min_workers;
+    body.wait_ns = c->wait_ns;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = c->ticket;
+    message.body_case = RFAAS__MESSAGE__BODY_LEASE_RESIZE;
+    message.lease_resize = &body;
+    rfaas_connection_send(control->manager, &message, NULL, 0);
+}
+
+int control_resize(struct rfaas_control *control, uint64_t ticket, unsigned workers,
+                   unsigned min_workers, uint64_t wait_ns)
+{
+    NEW_COMMAND(ticket_command, c, resize_run);
+    c->ticket = ticket;
+    c->workers = workers;
+    c->min_workers = min_workers;
+    c->wait_ns = wait_ns;
+    command_post(control, &c->command);
+    return RFAAS_OK;
+}
+
+/* Whether the lease has, or had until they retired, workers there. */
+static bool has_workers_on(const struct record *record, const struct link *link)
+{
+    const struct remote_worker *worker;
+    DL_FOREACH(record->all, worker)
+        if (worker->link == link)
+            return true;
+    return false;
 }
 
 static void usage_run(struct rfaas_control *control, struct command *command)
@@ -322,13 +256,11 @@ static void usage_run(struct rfaas_control *control, struct command *command)
     message.call = c->call;
     message.body_case = RFAAS__MESSAGE__BODY_USAGE_QUERY;
     message.usage_query = &body;
-    struct link *before = NULL;
-    for (unsigned i = 0; record && i < record->worker_count; i++) {
-        struct link *link = record->workers[i].link;
-        /* One that is connecting has run nothing; workers of one are neighbours. */
-        if (!link || !link->connection || link == before)
+    struct link *link;
+    LL_FOREACH(control->links, link) {
+        /* One that is connecting has run nothing. */
+        if (!record || !link->connection || !has_workers_on(record, link))
             continue;
-        before = link;
         body.lease = record->id;
         pthread_mutex_lock(&control->lock);
         struct call *call;
@@ -338,7 +270,9 @@ static void usage_run(struct rfaas_control *control, struct command *command)
         pthread_mutex_unlock(&control->lock);
         link_send(link, &message, NULL, 0);
     }
-    control_answer(control, c->call, RFAAS_OK, 0, 0); /* the one it began with */
+    const uint64_t gone[CALL_VALUES] = {record ? record->execute_ns : 0,
+                                        record ? record->hot_ns : 0};
+    control_answer(control, c->call, RFAAS_OK, gone); /* the one it began with */
 }
 
 int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,
@@ -352,8 +286,42 @@ int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *exec
     command_post(control, &c->command);
     /* What an executor that has gone knew is lost; the rest counts. */
     call_end(control, &call, USAGE_SECONDS);
-    *execute_ns = call.execute_ns;
-    *hot_ns = call.hot_ns;
+    *execute_ns = call.values[0];
+    *hot_ns = call.values[1];
+    return RFAAS_OK;
+}
+
+static void stats_run(struct rfaas_control *control, struct command *command)
+{
+    Rfaas__StatsQuery body = RFAAS__STATS_QUERY__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = ((struct ticket_command *)command)->call;
+    message.body_case = RFAAS__MESSAGE__BODY_STATS_QUERY;
+    message.stats_query = &body;
+    if (control->manager)
+        rfaas_connection_send(control->manager, &message, NULL, 0);
+    else
+        control_answer(control, message.call, RFAAS_ERR_MANAGER, NULL);
+}
+
+int control_stats(struct rfaas_control *control, struct rfaas_pool_stats *stats)
+{
+    struct call call = {0};
+    NEW_COMMAND(ticket_command, c, stats_run);
+    call_begin(control, &call);
+    c->call = call.number;
+    command_post(control, &c->command);
+    int status = call_end(control, &call, ANSWER_SECONDS);
+    if (status == RFAAS_ERR_TIMEOUT)
+        return rfaas_fail(RFAAS_ERR_MANAGER,
+                          "statistics: the manager didn't answer in %d s",
+                          ANSWER_SECONDS);
+    if (status != RFAAS_OK)
+        return rfaas_fail(status, "statistics: %s", rfaas_status_string(status));
+    *stats = (struct rfaas_pool_stats){.executors = call.values[0],
+                                       .cores = call.values[1],
+                                       .leased = call.values[2],
+                                       .queued = call.values[3]};
     return RFAAS_OK;
 }
 

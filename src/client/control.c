@@ -105,9 +105,10 @@ int lease_end_status(Rfaas__LeaseEnd reason)
 /* A grant that nobody waits for any more is given back. */
 static void on_granted(struct rfaas_control *control, const Rfaas__Message *m)
 {
-    struct record *record = record_find(control, m->call);
+    struct record *record = m->call ? record_find(control, m->call)
+                                    : record_by_id(control, m->lease_grant->lease);
     if (record && !record->ended)
-        record_granted(record, m->lease_grant);
+        record_granted(record, m->lease_grant, m->call != 0);
     else
         record_send_release(control, m->lease_grant->lease, 0);
 }
@@ -115,25 +116,38 @@ static void on_granted(struct rfaas_control *control, const Rfaas__Message *m)
 static void on_refused(struct rfaas_control *control, const Rfaas__Message *m)
 {
     struct record *record = record_find(control, m->call);
-    if (record)
+    if (record && record->id == 0)
         record_ended(record, m->lease_refused->status, m->lease_refused->reason);
+    else if (record)
+        record_resized(record, m->lease_refused->status, m->lease_refused->reason);
 }
 
 static void on_part_lost(struct rfaas_control *control,
                          const Rfaas__LeasePartLost *body)
 {
     struct record *record = record_by_id(control, body->lease);
-    if (record && record->parts > 0)
-        record->parts--; /* the end of the connection to the executor tells the rest */
+    for (unsigned i = 0; record && i < body->workers; i++)
+        if (body->first < record->worker_count &&
+            i < record->worker_count - body->first)
+            remote_worker_abandon(record->workers[body->first + i]);
 }
 
 /* Of the executors whose end hasn't been noticed here; NULL: there is none. */
 static const char *last_node(const struct record *record)
 {
     for (unsigned i = 0; i < record->worker_count; i++)
-        if (record->workers[i].link)
-            return record->workers[i].link->node;
+        if (record->workers[i]->link)
+            return record->workers[i]->link->node;
     return NULL;
+}
+
+/* Whether the manager has said of all workers that they have gone for good. */
+static bool is_abandoned(const struct record *record)
+{
+    for (unsigned i = 0; i < record->worker_count; i++)
+        if (!record->workers[i]->abandoned)
+            return false;
+    return true;
 }
 
 static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *body)
@@ -143,7 +157,7 @@ static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *bod
     char text[CONTROL_TEXT_MAX];
     if (!record)
         return;
-    if (status == RFAAS_ERR_LEASE_REVOKED && record->parts == 0)
+    if (status == RFAAS_ERR_LEASE_REVOKED && is_abandoned(record))
         status = RFAAS_ERR_WORKER_LOST; /* what the manager revoked was gone already */
     if (status == RFAAS_ERR_WORKER_LOST)
         snprintf(text, sizeof text, "lease %llu: its executors have gone%s%s",
@@ -154,6 +168,14 @@ static void on_ended(struct rfaas_control *control, const Rfaas__LeaseEnded *bod
         snprintf(text, sizeof text, "lease %llu: %s", (unsigned long long)body->lease,
                  rfaas_status_string(status));
     record_ended(record, status, text);
+}
+
+static void on_stats(struct rfaas_control *control, const Rfaas__Message *m)
+{
+    const Rfaas__StatsReport *body = m->stats_report;
+    const uint64_t values[CALL_VALUES] = {body->executors, body->cores, body->leased,
+                                          body->queued};
+    control_answer(control, m->call, RFAAS_OK, values);
 }
 
 static void on_message(struct rfaas_connection *connection,
@@ -169,7 +191,10 @@ static void on_message(struct rfaas_connection *connection,
         on_refused(control, m);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_RENEWED:
-        control_answer(control, m->call, m->lease_renewed->status, 0, 0);
+        control_answer(control, m->call, m->lease_renewed->status, NULL);
+        break;
+    case RFAAS__MESSAGE__BODY_STATS_REPORT:
+        on_stats(control, m);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_ENDED:
         on_ended(control, m->lease_ended);

@@ -18,12 +18,13 @@
 enum { CONTROL_TEXT_MAX = 320, SHA256_SIZE = 32 };
 
 enum control_event_kind {
-    CONTROL_LEASE_GRANTED, /* value: workers */
-    CONTROL_LEASE_ENDED,   /* status, text; also: it was not granted */
-    CONTROL_WORKER_READY,  /* transport, endpoint, memory, slots_address, pid */
-    CONTROL_WORKER_MOVED,  /* endpoint, connection, pid */
-    CONTROL_WORKER_GONE, /* status, text, executing, begun, replaced; it can't write any
-                            * more */
+    CONTROL_LEASE_GRANTED,  /* value: workers */
+    CONTROL_LEASE_RESIZED,  /* value: workers; or status, text: as it was */
+    CONTROL_LEASE_ENDED,    /* status, text; also: it was not granted */
+    CONTROL_WORKER_READY,   /* transport, endpoint, memory, slots_address, pid */
+    CONTROL_WORKER_MOVED,   /* endpoint, connection, pid */
+    CONTROL_WORKER_RETIRED, /* it takes nothing more; its number may get another */
+    CONTROL_WORKER_GONE,    /* status, text, replaced, known; it can't write any more */
     CONTROL_FUNCTION_BROKEN, /* value: number; text */
 };
 
@@ -31,14 +32,20 @@ struct control_event {
     enum control_event_kind kind;
     uint64_t ticket;
     unsigned worker;
+    uint64_t part; /* of the worker: tells it from others that had its number */
+    bool retired;  /* the number isn't its own any more */
     int status;
     char text[CONTROL_TEXT_MAX];
     int64_t value;
     pid_t pid;
     uint32_t connection; /* that is to be made */
-    uint32_t executing; /* tag of the invocation that it was running, plus 1; 0: none */
-    uint16_t begun[RFAAS_SLOTS_MAX]; /* of each slot, which use began last, plus 1 */
-    bool replaced;
+    bool replaced;       /* its number gets another worker */
+    /* Its executor says what it was doing: if so, `executing`, the tag of the invocation
+     * that it was running, plus 1 (0: none), and `begun`, of each slot which use began
+     * last, plus 1. */
+    bool known;
+    uint32_t executing;
+    uint16_t begun[RFAAS_SLOTS_MAX];
     const char *transport;              /* the name that control_start was given */
     struct rfaas_blob endpoint, memory; /* own their descriptors */
     uint64_t slots_address;
@@ -55,7 +62,7 @@ struct worker_activity {
     _Atomic uint32_t underway; /* sent and not ended */
 };
 
-enum { LEASE_WORKERS_MAX = 65536 }; /* of whom a lease keeps an account */
+enum { LEASE_WORKERS_MAX = 65536 }; /* of a lease */
 
 struct lease_terms {
     uint32_t workers, min_workers, cores_per_worker;
@@ -66,6 +73,14 @@ struct lease_terms {
     uint32_t inline_max;
     int64_t hot_timeout_us;
     uint32_t log_level;
+};
+
+/* One process of a worker. Others have its number before and after it, and one on another
+ * node may have its pid. */
+struct worker_process {
+    uint64_t part;
+    unsigned number;
+    pid_t pid;
 };
 
 /* What a worker is told when its client connects to it. */
@@ -105,16 +120,20 @@ int control_acquire(struct rfaas_control *control, uint64_t ticket,
                     const struct lease_terms *terms,
                     const struct worker_activity *activity);
 int control_release(struct rfaas_control *control, uint64_t ticket);
-int control_connect(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, const struct connect_terms *terms);
+/* CONTROL_LEASE_RESIZED follows. Workers that the lease is to lose are lost at once. */
+int control_resize(struct rfaas_control *control, uint64_t ticket, unsigned workers,
+                   unsigned min_workers, uint64_t wait_ns);
+int control_connect(struct rfaas_control *control, uint64_t ticket,
+                    const struct worker_process *process,
+                    const struct connect_terms *terms);
 /* The connection of this number to a worker has failed; CONTROL_WORKER_MOVED follows, or
  * the worker's end. */
-int control_cut_off(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                    pid_t pid, uint32_t connection);
+int control_cut_off(struct rfaas_control *control, uint64_t ticket,
+                    const struct worker_process *process, uint32_t connection);
 /* Ends the process of a worker that doesn't keep to the rules; CONTROL_WORKER_GONE
  * follows. */
-int control_kill(struct rfaas_control *control, uint64_t ticket, unsigned worker,
-                 pid_t pid);
+int control_kill(struct rfaas_control *control, uint64_t ticket,
+                 const struct worker_process *process);
 /* Memory of a transport is told to the executors that are reached by that. */
 int control_add_memory(struct rfaas_control *control, const char *transport,
                        uint32_t key, const struct rfaas_blob *blob);
@@ -128,6 +147,7 @@ int control_add_function(struct rfaas_control *control, uint32_t number,
  * the lease (its activity may be freed), the others for the manager or executors. */
 void control_forget(struct rfaas_control *control, uint64_t ticket);
 int control_renew(struct rfaas_control *control, uint64_t ticket, uint64_t duration_ns);
+int control_stats(struct rfaas_control *control, struct rfaas_pool_stats *stats);
 int control_usage(struct rfaas_control *control, uint64_t ticket, uint64_t *execute_ns,
                   uint64_t *hot_ns);
 

@@ -1,6 +1,7 @@
 /* What the files of the client's thread share: control.c (the thread, its events, the
- * manager), commands.c and offers.c (what it is told), records.c (leases and their end),
- * links.c (executors). All of it belongs to the thread, but for what stands under `lock`. */
+ * manager), commands.c, worker_commands.c and offers.c (what it is told), records.c
+ * (leases and their end), remotes.c (workers), links.c (executors). All of it belongs to
+ * the thread, but for what stands under `lock`. */
 #ifndef RFAAS_CLIENT_CONTROL_THREAD_H
 #define RFAAS_CLIENT_CONTROL_THREAD_H
 
@@ -23,12 +24,14 @@ struct command {
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "client: out of memory");               \
     variable->command.run = function
 
+enum { CALL_VALUES = 4 };
+
 /* One call that its caller waits for; answered by `answers` messages. */
 struct call {
     uint64_t number;
     int status;
-    int answers; /* awaited; 0: done */
-    uint64_t execute_ns, hot_ns;
+    int answers;                  /* awaited; 0: done */
+    uint64_t values[CALL_VALUES]; /* sums of theirs */
     UT_hash_handle hh;
 };
 
@@ -49,6 +52,11 @@ struct link {
 struct remote_worker {
     struct record *record;
     unsigned number;
+    uint64_t part;     /* of the lease; 0: there is no worker of this number */
+    unsigned first;    /* the number of the part's first worker */
+    bool opened;       /* the part's executor has been told to start it */
+    bool retired;      /* its number isn't its own any more */
+    bool abandoned;    /* no other follows it */
     struct link *link; /* NULL: the executor has gone */
     pid_t pid;
     int alive_fd; /* ends when the process does; -1: none */
@@ -57,6 +65,7 @@ struct remote_worker {
     uint64_t seen_ended; /* of its activity, at the last look */
     bool seen_underway;
     uint64_t busy_since; /* ns */
+    struct remote_worker *prev, *next;
 };
 
 /* A lease. */
@@ -67,9 +76,10 @@ struct record {
     const struct worker_activity *activity; /* of each worker */
     bool ended;
     struct event *renewal, *limit;
-    struct remote_worker *workers;
+    struct remote_worker **workers; /* by their numbers */
     unsigned worker_count;
-    size_t parts; /* whose executors are there, as the manager says */
+    struct remote_worker *all;   /* the retired ones, whose processes live, too */
+    uint64_t execute_ns, hot_ns; /* of processes that have ended */
     UT_hash_handle hh;
 };
 
@@ -126,9 +136,9 @@ void fd_drain(int fd);
 void command_post(struct rfaas_control *control, struct command *command);
 void commands_run(struct rfaas_control *control);
 void commands_stop(struct rfaas_control *control);
-/* One of the answers that a call waits for. */
+/* One of the answers that a call waits for; values NULL: it has none. */
 void control_answer(struct rfaas_control *control, uint64_t call, int status,
-                    uint64_t execute_ns, uint64_t hot_ns);
+                    const uint64_t values[CALL_VALUES]);
 
 /* offers.c */
 /* A copy whose descriptors are its own. */
@@ -141,19 +151,40 @@ struct record *record_find(struct rfaas_control *control, uint64_t ticket);
 /* Lease 0: the request of this ticket that waits. */
 void record_send_release(struct rfaas_control *control, uint64_t lease,
                          uint64_t ticket);
-void record_granted(struct record *record, const Rfaas__LeaseGrant *grant);
+/* It has been granted, resized (`asked`), or gets some other workers. */
+void record_granted(struct record *record, const Rfaas__LeaseGrant *grant, bool asked);
+/* Within a second, processes that should have ended will have. */
+void record_limit(struct record *record);
 void record_ended(struct record *record, int status, const char *text);
 void record_free(struct record *record);
 void record_request(struct rfaas_control *control, struct record *record);
+/* The answer to its being resized. */
+void record_resized(struct record *record, int status, const char *text);
 /* Has the executor start the workers that the lease has there, if any. */
 void record_open(const struct record *record, struct link *link);
 struct record *record_by_id(struct rfaas_control *control, uint64_t id);
 void record_renew(struct record *record);
+
+/* remotes.c: workers, and what becomes of their processes */
+
+/* From now on there are so many numbers. false: out of memory. */
+bool remote_workers_count(struct record *record, unsigned count);
+void remote_workers_free(struct record *record);
+/* The worker of this part and number, retired or not; NULL: none. */
+struct remote_worker *remote_worker_find(struct record *record, uint64_t part,
+                                         unsigned number);
+/* It takes nothing more. If its number is still one of the lease, that is free for
+ * another. false: out of memory. */
+bool remote_worker_retire(struct remote_worker *worker);
+/* Nobody will have the number again, once its worker has gone. */
+void remote_worker_abandon(struct remote_worker *worker);
 /* The process of a worker has ended, or never was. `body`: what its executor says; NULL:
  * nobody knows more, and nobody replaces it. */
 void worker_gone(struct remote_worker *worker, int status, const char *text,
                  const Rfaas__WorkerGone *body);
 void remote_worker_kill(const struct remote_worker *worker);
+/* The process has ended, or will never be heard of again. */
+void remote_worker_died(struct remote_worker *worker);
 /* Its executor doesn't tell any more: watches the process itself. */
 void worker_orphaned(struct remote_worker *worker);
 

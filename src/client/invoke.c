@@ -74,7 +74,7 @@ static void request_send(rfaas_request *request, struct client_worker *worker)
 
 static bool can_take(const struct client_worker *worker)
 {
-    return worker->state == WORKER_READY && worker->free_count > 0;
+    return worker->state == WORKER_READY && !worker->retired && worker->free_count > 0;
 }
 
 /* The worker with the most free slots. */
@@ -82,7 +82,7 @@ static struct client_worker *least_loaded(rfaas_lease *lease)
 {
     struct client_worker *best = NULL;
     for (int i = 0; i < lease->worker_count; i++) {
-        struct client_worker *worker = &lease->workers[i];
+        struct client_worker *worker = lease->workers[i];
         if (can_take(worker) && (!best || worker->free_count > best->free_count))
             best = worker;
     }
@@ -113,7 +113,7 @@ static void worker_fill(struct client_worker *worker)
 void invoke_queued(rfaas_lease *lease)
 {
     for (int i = 0; i < lease->worker_count; i++)
-        worker_fill(&lease->workers[i]);
+        worker_fill(lease->workers[i]);
 }
 
 /* ---- completing ------------------------------------------------------------------ */
@@ -210,8 +210,8 @@ void invoke_completion(const struct rfaas_completion *completion)
 
 /* ---- the calls ------------------------------------------------------------------- */
 
-static int invoke_check(rfaas_lease *lease, int worker, rfaas_function *function,
-                        const void *in, size_t in_size, void *out, size_t out_capacity,
+static int invoke_check(rfaas_lease *lease, rfaas_function *function, const void *in,
+                        size_t in_size, void *out, size_t out_capacity,
                         rfaas_request **request)
 {
     if (!lease || !function || !request)
@@ -236,10 +236,18 @@ static int invoke_check(rfaas_lease *lease, int worker, rfaas_function *function
     if (status == RFAAS_IN_PROGRESS)
         return rfaas_fail(RFAAS_ERR_ARGUMENT,
                           "invocation: the lease isn't granted yet");
+    return RFAAS_OK;
+}
+
+/* With the lock: the lease may be resized. */
+static int invoke_request(const rfaas_lease *lease, int worker, rfaas_request **request)
+{
     if (worker != RFAAS_ANY_WORKER && (worker < 0 || worker >= lease->worker_count))
         return rfaas_fail(RFAAS_ERR_ARGUMENT, "invocation: worker %d is not in 0..%d",
                           worker, lease->worker_count - 1);
-    return RFAAS_OK;
+    *request = request_new(lease->session);
+    return *request ? RFAAS_OK
+                    : rfaas_fail(RFAAS_ERR_NO_MEMORY, "invocation: out of memory");
 }
 
 /* Sends the request or queues it; with the lock. */
@@ -251,13 +259,13 @@ static void request_start(rfaas_request *request)
         worker = lease->queue ? NULL : least_loaded(lease);
         if (worker)
             request_send(request, worker);
-        else if (lease_has_workers(lease))
+        else if (lease_any_alive(lease))
             DL_APPEND(lease->queue, request);
         else
             request_end(request, RFAAS_ERR_WORKER_LOST, -1, "all workers are lost");
         return;
     }
-    worker = &lease->workers[request->wanted];
+    worker = lease->workers[request->wanted];
     if (worker->state == WORKER_GONE)
         request_end(request, RFAAS_ERR_WORKER_LOST, worker->number,
                     "the worker is lost");
@@ -290,16 +298,17 @@ int rfaas_invoke_call(rfaas_lease *lease, int worker, rfaas_function *function,
                       const void *in, size_t in_size, void *out, size_t out_capacity,
                       rfaas_done_call *done, void *arg, rfaas_request **out_request)
 {
-    int status = invoke_check(lease, worker, function, in, in_size, out, out_capacity,
-                              out_request);
+    int status =
+        invoke_check(lease, function, in, in_size, out, out_capacity, out_request);
     if (status != RFAAS_OK)
         return status;
     rfaas_session *session = lease->session;
     session_lock(session);
-    rfaas_request *request = request_new(session);
-    if (!request) {
+    rfaas_request *request;
+    status = invoke_request(lease, worker, &request);
+    if (status != RFAAS_OK) {
         session_unlock(session);
-        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "invocation: out of memory");
+        return status;
     }
     request_fill(request, lease, worker, function, in, in_size, out, out_capacity);
     request->done = done;

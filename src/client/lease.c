@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -25,16 +26,16 @@ void lease_fail_queued(rfaas_lease *lease, int status, const char *text)
         request_end(request, status, -1, text);
     }
     for (int i = 0; i < lease->worker_count; i++)
-        while ((request = lease->workers[i].queue)) {
-            DL_DELETE(lease->workers[i].queue, request);
+        while ((request = lease->workers[i]->queue)) {
+            DL_DELETE(lease->workers[i]->queue, request);
             request_end(request, status, -1, text);
         }
 }
 
-bool lease_has_workers(const rfaas_lease *lease)
+bool lease_any_alive(const rfaas_lease *lease)
 {
     for (int i = 0; i < lease->worker_count; i++)
-        if (lease->workers[i].state != WORKER_GONE)
+        if (lease->workers[i]->state != WORKER_GONE)
             return true;
     return false;
 }
@@ -60,42 +61,59 @@ static void worker_settle(struct client_worker *worker)
     if (--lease->unsettled > 0)
         return;
     for (int i = 0; i < lease->worker_count; i++)
-        if (lease->workers[i].state != WORKER_GONE) {
+        if (lease->workers[i]->state != WORKER_GONE) {
             atomic_store_explicit(&lease->status, RFAAS_OK, memory_order_release);
             return;
         }
-    lease_end(lease, lease->workers[0].gone_status, lease->text);
+    lease_end(lease, lease->workers[0]->gone_status, lease->text);
 }
 
 static void on_granted(rfaas_lease *lease, const struct control_event *event)
 {
     uint64_t now = rfaas_clock_ns();
     lease->granted = true;
-    lease->granted_at = now;
+    lease->counted_at = now;
     lease->deadline = now + START_SECONDS * 1000000000ull;
     lease->unsettled = (int)event->value;
-    if (workers_create(lease, (int)event->value) != RFAAS_OK)
+    if (workers_count(lease, (int)event->value) != RFAAS_OK)
         lease_end(lease, RFAAS_ERR_NO_MEMORY, "out of memory for a lease's workers");
 }
 
-static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
-                           const struct control_event *event)
+static void worker_end(rfaas_lease *lease, struct client_worker *worker,
+                       const struct control_event *event)
 {
     int over = atomic_load_explicit(&lease->status, memory_order_relaxed);
-    if (worker->state == WORKER_GONE)
-        return; /* it was given up */
+    bool replaced = event->replaced && !worker->retired;
     worker_detach(worker);
     worker->pid = 0;
-    worker->state = event->replaced ? WORKER_STARTING : WORKER_GONE;
+    worker->state = replaced ? WORKER_STARTING : WORKER_GONE;
     worker->gone_status = event->status;
     if (over < 0) /* the lease's end is the cause, the worker's the effect */
         invoke_worker_gone(worker, over, lease->text, NULL);
     else
         invoke_worker_gone(worker, event->status, event->text, event);
-    if (!worker->settled && over == RFAAS_IN_PROGRESS && !event->replaced) {
+    if (!worker->settled && over == RFAAS_IN_PROGRESS && !replaced) {
         snprintf(lease->text, sizeof lease->text, "%s", event->text);
         worker_settle(worker);
     }
+}
+
+static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
+                           const struct control_event *event)
+{
+    if (worker->state != WORKER_GONE) /* it may have been given up */
+        worker_end(lease, worker, event);
+    if (worker->retired)
+        worker_free(worker);
+}
+
+/* Its executor is being drained: what waits is for who gets the number next. */
+static void on_worker_retired(struct client_worker *worker,
+                              const struct control_event *event)
+{
+    rfaas_lease *lease = worker->lease;
+    if (worker_succeed(worker, event->part) != RFAAS_OK)
+        lease_end(lease, RFAAS_ERR_NO_MEMORY, "out of memory for a lease's workers");
 }
 
 void lease_worker_fail(struct client_worker *worker, const char *why)
@@ -138,18 +156,31 @@ bool lease_worker_connected(struct client_worker *worker)
     return true;
 }
 
+/* The worker that the event is about; NULL: it has left the lease. */
+static struct client_worker *event_worker(rfaas_lease *lease,
+                                          const struct control_event *event)
+{
+    struct client_worker *worker = NULL;
+    if (event->kind == CONTROL_WORKER_GONE || event->kind == CONTROL_WORKER_MOVED)
+        worker = worker_retired(lease, event->part, (int)event->worker);
+    if (!worker && !event->retired && (int)event->worker < lease->worker_count)
+        worker = lease->workers[event->worker];
+    return worker;
+}
+
 void lease_event(rfaas_session *session, struct control_event *event)
 {
     rfaas_lease *lease;
     DL_SEARCH_SCALAR(session->leases, lease, ticket, event->ticket);
     if (!lease)
         return; /* released meanwhile */
-    struct client_worker *worker = NULL;
-    if ((int)event->worker < lease->worker_count)
-        worker = &lease->workers[event->worker];
+    struct client_worker *worker = event_worker(lease, event);
     switch (event->kind) {
     case CONTROL_LEASE_GRANTED:
         on_granted(lease, event);
+        break;
+    case CONTROL_LEASE_RESIZED:
+        lease_resized(lease, event);
         break;
     case CONTROL_LEASE_ENDED:
         lease_end(lease, event->status, event->text);
@@ -161,6 +192,10 @@ void lease_event(rfaas_session *session, struct control_event *event)
     case CONTROL_WORKER_MOVED:
         if (worker)
             worker_moved(worker, event);
+        break;
+    case CONTROL_WORKER_RETIRED:
+        if (worker)
+            on_worker_retired(worker, event);
         break;
     case CONTROL_WORKER_GONE:
         if (worker)
@@ -196,6 +231,23 @@ static void terms_of(rfaas_lease *lease, int workers, struct lease_terms *terms)
         rfaas_clock_ns() + terms->wait_ns + ANSWER_SECONDS * 1000000000ull;
 }
 
+enum { ACTIVITY_SIZE = LEASE_WORKERS_MAX * sizeof(struct worker_activity) };
+
+/* For as many workers as a lease can ever have, as it may grow while the client's thread
+ * reads it. What isn't written to costs no memory. */
+static struct worker_activity *activity_room(void)
+{
+    void *room = mmap(NULL, ACTIVITY_SIZE, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return room == MAP_FAILED ? NULL : room;
+}
+
+static void lease_free(rfaas_lease *lease)
+{
+    munmap(lease->activity, ACTIVITY_SIZE);
+    free(lease);
+}
+
 int rfaas_lease_iacquire(rfaas_session *session, int workers,
                          const char *const settings[], rfaas_lease **out)
 {
@@ -203,10 +255,9 @@ int rfaas_lease_iacquire(rfaas_session *session, int workers,
         return rfaas_fail(RFAAS_ERR_ARGUMENT, "acquiring a lease: %s",
                           workers < 1 ? "less than one worker is asked for"
                                       : "a NULL argument");
-    size_t most = (size_t)(workers < LEASE_WORKERS_MAX ? workers : LEASE_WORKERS_MAX);
     rfaas_lease *lease = calloc(1, sizeof *lease);
     if (lease)
-        lease->activity = calloc(most, sizeof *lease->activity);
+        lease->activity = activity_room();
     if (!lease || !lease->activity) {
         free(lease);
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "acquiring a lease: out of memory");
@@ -231,8 +282,7 @@ int rfaas_lease_iacquire(rfaas_session *session, int workers,
         session_unlock(session);
     }
     if (status != RFAAS_OK) {
-        free(lease->activity);
-        free(lease);
+        lease_free(lease);
         return status;
     }
     *out = lease;
@@ -291,7 +341,7 @@ int rfaas_lease_acquire(rfaas_session *session, int workers,
 
 int rfaas_lease_workers(const rfaas_lease *lease)
 {
-    return lease ? lease->worker_count : 0;
+    return lease ? atomic_load_explicit(&lease->size, memory_order_relaxed) : 0;
 }
 
 bool rfaas_lease_has_worker(rfaas_lease *lease, int worker)
@@ -299,7 +349,7 @@ bool rfaas_lease_has_worker(rfaas_lease *lease, int worker)
     session_lock(lease->session);
     bool there =
         atomic_load_explicit(&lease->status, memory_order_relaxed) == RFAAS_OK &&
-        worker < lease->worker_count && lease->workers[worker].state != WORKER_GONE;
+        worker < lease->worker_count && lease->workers[worker]->state != WORKER_GONE;
     session_unlock(lease->session);
     return there;
 }
@@ -338,8 +388,8 @@ int rfaas_lease_usage(rfaas_lease *lease, struct rfaas_usage *usage)
         .hot_ns = hot_ns,
         .bytes_in = lease->bytes_in,
         .bytes_out = lease->bytes_out,
-        .lease_ns =
-            (uint64_t)lease->worker_count * (rfaas_clock_ns() - lease->granted_at),
+        .lease_ns = lease->counted_ns + (uint64_t)lease->worker_count *
+                                            (rfaas_clock_ns() - lease->counted_at),
     };
     session_unlock(lease->session);
     return RFAAS_OK;
@@ -378,6 +428,5 @@ void rfaas_lease_release(rfaas_lease *lease)
     DL_DELETE(session->leases, lease);
     workers_free(lease);
     session_unlock(session);
-    free(lease->activity);
-    free(lease);
+    lease_free(lease);
 }

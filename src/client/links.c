@@ -76,13 +76,14 @@ static void on_library_wanted(struct link *link, const Rfaas__LibraryWanted *bod
 }
 
 static struct remote_worker *worker_find(struct link *link, uint64_t lease,
-                                         uint32_t number)
+                                         uint64_t part, uint32_t number)
 {
     struct record *record = record_by_id(link->control, lease);
-    if (!record || number >= record->worker_count ||
-        record->workers[number].link != link || record->workers[number].gone)
+    struct remote_worker *worker =
+        record && part != 0 ? remote_worker_find(record, part, number) : NULL;
+    if (!worker || worker->link != link || worker->gone)
         return NULL; /* of a lease that is over, or not this executor's */
-    return &record->workers[number];
+    return worker;
 }
 
 /* Takes `count` descriptors from `first` on into the blob. */
@@ -101,7 +102,8 @@ static void blob_take(struct rfaas_blob *blob, ProtobufCBinaryData bytes,
 static void on_worker_ready(struct link *link, struct rfaas_received *received)
 {
     const Rfaas__WorkerReady *body = received->message->worker_ready;
-    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    struct remote_worker *worker =
+        worker_find(link, body->lease, body->part, body->worker);
     int of_endpoint = link->remote ? 0 : (int)body->endpoint_descriptors;
     int of_memory = link->remote ? 0 : received->fd_count - of_endpoint - 1;
     if (!worker)
@@ -122,6 +124,8 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
     struct control_event *event =
         control_event_new(CONTROL_WORKER_READY, worker->record->ticket);
     event->worker = worker->number;
+    event->part = worker->part;
+    event->retired = worker->retired;
     event->pid = worker->pid;
     event->transport = link_transport(link);
     event->slots_address = body->slots_address;
@@ -132,7 +136,8 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
 
 static void on_worker_moved(struct link *link, const Rfaas__WorkerMoved *body)
 {
-    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    struct remote_worker *worker =
+        worker_find(link, body->lease, body->part, body->worker);
     if (!worker || worker->pid != (pid_t)body->pid)
         return;
     if (body->endpoint.len > RFAAS_BLOB_SIZE_MAX) {
@@ -143,6 +148,8 @@ static void on_worker_moved(struct link *link, const Rfaas__WorkerMoved *body)
     struct control_event *event =
         control_event_new(CONTROL_WORKER_MOVED, worker->record->ticket);
     event->worker = worker->number;
+    event->part = worker->part;
+    event->retired = worker->retired;
     event->pid = worker->pid;
     event->connection = body->connection;
     blob_take(&event->endpoint, body->endpoint, NULL, 0, 0);
@@ -177,11 +184,18 @@ static int gone_status(const Rfaas__WorkerGone *body, char *text, size_t size)
 
 static void on_worker_gone(struct link *link, const Rfaas__WorkerGone *body)
 {
-    struct remote_worker *worker = worker_find(link, body->lease, body->worker);
+    struct remote_worker *worker =
+        worker_find(link, body->lease, body->part, body->worker);
     char text[CONTROL_TEXT_MAX];
     if (!worker)
         return;
     int status = gone_status(body, text, sizeof text);
+    worker->record->execute_ns += body->execute_ns;
+    worker->record->hot_ns += body->hot_ns;
+    if (body->retired && worker->pid == 0) { /* it ended before it was ready */
+        remote_worker_retire(worker);
+        return;
+    }
     /* The manager says it too, perhaps later: nobody should find the lease alive after
      * it has ended an invocation. An executor that goes revokes only its own part. */
     if (body->how == RFAAS__WORKER_END__WORKER_END_LEASE &&
@@ -194,12 +208,31 @@ static void on_worker_gone(struct link *link, const Rfaas__WorkerGone *body)
     worker_gone(worker, status, text, body);
 }
 
+static void on_workers_retire(struct link *link, const Rfaas__WorkersRetire *body)
+{
+    struct record *record = record_by_id(link->control, body->lease);
+    for (unsigned i = 0; record && i < record->worker_count; i++) {
+        struct remote_worker *worker = record->workers[i];
+        if (worker->link == link && worker->part == body->part &&
+            worker->number - worker->first >= body->keep &&
+            !remote_worker_retire(worker))
+            rfaas_error("out of memory for another worker %u", i);
+    }
+}
+
 static void on_function_broken(struct link *link, const Rfaas__FunctionBroken *body)
 {
     struct control_event *event = control_event_new(CONTROL_FUNCTION_BROKEN, 0);
     event->value = body->function;
     snprintf(event->text, sizeof event->text, "%s", body->reason);
     control_event_post(link->control, event);
+}
+
+static void on_usage_report(struct link *link, const Rfaas__Message *m)
+{
+    const uint64_t used[CALL_VALUES] = {m->usage_report->execute_ns,
+                                        m->usage_report->hot_ns};
+    control_answer(link->control, m->call, RFAAS_OK, used);
 }
 
 static void on_message(struct rfaas_connection *connection,
@@ -213,6 +246,9 @@ static void on_message(struct rfaas_connection *connection,
         break;
     case RFAAS__MESSAGE__BODY_WORKER_MOVED:
         on_worker_moved(link, m->worker_moved);
+        break;
+    case RFAAS__MESSAGE__BODY_WORKERS_RETIRE:
+        on_workers_retire(link, m->workers_retire);
         break;
     case RFAAS__MESSAGE__BODY_WORKER_GONE:
         on_worker_gone(link, m->worker_gone);
@@ -228,8 +264,7 @@ static void on_message(struct rfaas_connection *connection,
         on_function_broken(link, m->function_broken);
         break;
     case RFAAS__MESSAGE__BODY_USAGE_REPORT:
-        control_answer(link->control, m->call, RFAAS_OK, m->usage_report->execute_ns,
-                       m->usage_report->hot_ns);
+        on_usage_report(link, m);
         break;
     default:
         rfaas_warn("%s sent a message that executors don't send",
@@ -260,14 +295,15 @@ static void link_fail(struct link *link)
     snprintf(text, sizeof text, "executor on %s: %s", link->node, rfaas_last_error());
     rfaas_warn("%s", text);
     struct record *record, *next;
-    HASH_ITER(hh, link->control->records, record, next)
-        for (unsigned i = 0; i < record->worker_count; i++) {
-            struct remote_worker *worker = &record->workers[i];
+    HASH_ITER(hh, link->control->records, record, next) {
+        struct remote_worker *worker, *after;
+        DL_FOREACH_SAFE(record->all, worker, after) {
             if (worker->link != link)
                 continue;
             worker->link = NULL;
             worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
         }
+    }
     link_free(link);
 }
 
@@ -384,10 +420,12 @@ void link_free(struct link *link)
     struct rfaas_control *control = link->control;
     LL_DELETE(control->links, link);
     struct record *record, *next;
-    HASH_ITER(hh, control->records, record, next)
-        for (unsigned i = 0; i < record->worker_count; i++)
-            if (record->workers[i].link == link)
-                worker_orphaned(&record->workers[i]);
+    HASH_ITER(hh, control->records, record, next) {
+        struct remote_worker *worker, *after;
+        DL_FOREACH_SAFE(record->all, worker, after)
+            if (worker->link == link)
+                worker_orphaned(worker);
+    }
     rfaas_dial_free(link->dial);
     rfaas_connection_free(link->connection);
     free(link);

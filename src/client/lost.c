@@ -5,12 +5,30 @@
 #include <stdio.h>
 #include <utlist.h>
 
-/* Back into its queue, by its order. */
-static void request_requeue(rfaas_request *request, struct client_worker *worker)
+/* Where it waits; NULL: nobody will take it from there any more. */
+static rfaas_request **queue_of(rfaas_lease *lease, const rfaas_request *request)
 {
-    rfaas_request **queue =
-        request->wanted == RFAAS_ANY_WORKER ? &worker->lease->queue : &worker->queue;
+    if (request->wanted == RFAAS_ANY_WORKER)
+        return &lease->queue;
+    if (request->wanted >= lease->worker_count ||
+        lease->workers[request->wanted]->state == WORKER_GONE)
+        return NULL;
+    return &lease->workers[request->wanted]->queue;
+}
+
+/* Back into its queue, by its order. */
+static void request_requeue(rfaas_request *request)
+{
+    rfaas_request **queue = queue_of(request->lease, request);
     rfaas_request *later;
+    if (!queue) {
+        char text[CONTROL_TEXT_MAX];
+        snprintf(text, sizeof text,
+                 "function '%s': worker %d had to end before it came to this",
+                 request->function->name, request->wanted);
+        request_end(request, RFAAS_ERR_WORKER_LOST, -1, text);
+        return;
+    }
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
     request->received = 0;
     buffers_unregister(request, true); /* the next worker's device may be another */
@@ -42,7 +60,7 @@ void invoke_given_back(struct client_worker *worker, unsigned number)
         worker_broken(worker, "gives back what it has taken");
     /* At the end of the lease it ends with its worker. */
     else if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) >= 0)
-        request_requeue(invoke_slot_free(worker, number), worker);
+        request_requeue(invoke_slot_free(worker, number));
 }
 
 /* ---- the worker ------------------------------------------------------------------ */
@@ -58,7 +76,7 @@ enum fate { FATE_RUNNING, FATE_ANSWERED, FATE_NOT_BEGUN };
 
 static enum fate fate_of(uint32_t tag, const struct control_event *event)
 {
-    if (!event || !event->replaced || event->executing == tag + 1)
+    if (!event || !event->known || event->executing == tag + 1)
         return FATE_RUNNING;
     return event->begun[rfaas_tag_slot(tag)] == rfaas_tag_use(tag) + 1 ? FATE_ANSWERED
                                                                        : FATE_NOT_BEGUN;
@@ -66,8 +84,8 @@ static enum fate fate_of(uint32_t tag, const struct control_event *event)
 
 /* Of what the worker had taken, one invocation was running; some may have ended, if
  * their answers didn't come through; the rest lay in slots that it never looked at, and
- * runs on the next, if there is one. If not, nobody knows which one was running, and none
- * is tried again. */
+ * runs on the next, or on others. Where nobody knows which one was running, none is tried
+ * again. */
 void invoke_worker_gone(struct client_worker *worker, int status, const char *text,
                         const struct control_event *event)
 {
@@ -79,7 +97,7 @@ void invoke_worker_gone(struct client_worker *worker, int status, const char *te
         rfaas_request *request = invoke_slot_free(worker, i);
         enum fate fate = fate_of(rfaas_tag(i, worker->slots[i].uses), event);
         if (fate == FATE_NOT_BEGUN) {
-            request_requeue(request, worker);
+            request_requeue(request);
             continue;
         }
         bool answered = fate == FATE_ANSWERED;
@@ -98,7 +116,7 @@ void invoke_worker_gone(struct client_worker *worker, int status, const char *te
             DL_DELETE(worker->queue, request);
             request_end(request, why, worker->number, text);
         }
-        if (!lease_has_workers(lease))
+        if (!lease_any_alive(lease))
             lease_fail_queued(lease, why, text);
     }
     invoke_queued(lease);

@@ -5,17 +5,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-/* How long executors have to end the workers of a lease that is over, and the kernel
- * those of an executor that is gone, before we kill them ourselves. */
-static const struct timeval END_LIMIT = {.tv_sec = 1};
+#include <utlist.h>
 
 enum {
     /* Renewals per duration: one may be late without the lease running out. */
@@ -61,18 +53,15 @@ void record_request(struct rfaas_control *control, struct record *record)
     rfaas_connection_send(control->manager, &message, NULL, 0);
 }
 
-void record_open(const struct record *record, struct link *link)
+static void part_start(const struct record *record, const struct remote_worker *worker,
+                       struct link *link)
 {
     const struct lease_terms *terms = &record->terms;
-    unsigned first = 0; /* workers of one executor are neighbours */
-    while (first < record->worker_count && record->workers[first].link != link)
-        first++;
-    if (first == record->worker_count || record->ended)
-        return;
     Rfaas__LeaseOpen body = RFAAS__LEASE_OPEN__INIT;
     body.lease = record->id;
+    body.part = worker->part;
     body.token = record->token;
-    body.first_worker = first;
+    body.first_worker = worker->first;
     body.workers_in_lease = record->worker_count;
     body.transport = (char *)(uintptr_t)link_transport(link);
     body.slots = terms->slots;
@@ -86,26 +75,55 @@ void record_open(const struct record *record, struct link *link)
     link_send(link, &message, NULL, 0);
 }
 
-static unsigned workers_in(const Rfaas__LeaseGrant *grant)
+void record_open(const struct record *record, struct link *link)
 {
-    uint64_t count = 0;
-    for (size_t i = 0; i < grant->n_parts; i++)
-        count += grant->parts[i]->workers;
-    return count <= LEASE_WORKERS_MAX ? (unsigned)count : 0;
+    uint64_t started = 0;
+    if (record->ended || !link->connection)
+        return;
+    for (unsigned i = 0; i < record->worker_count; i++) {
+        struct remote_worker *worker = record->workers[i];
+        if (worker->link != link || worker->opened)
+            continue;
+        if (worker->part != started) /* workers of one part are neighbours */
+            part_start(record, worker, link);
+        started = worker->part;
+        worker->opened = true;
+    }
 }
 
-static void part_open(struct record *record, const Rfaas__LeasePart *part,
-                      unsigned first)
+/* Whether the parts lie within the lease. */
+static bool is_sound(const Rfaas__LeaseGrant *grant)
+{
+    if (grant->workers == 0 || grant->workers > LEASE_WORKERS_MAX)
+        return false;
+    for (size_t i = 0; i < grant->n_parts; i++) {
+        const Rfaas__LeasePart *part = grant->parts[i];
+        if (part->part == 0 || part->first > grant->workers ||
+            part->workers > grant->workers - part->first)
+            return false;
+    }
+    return true;
+}
+
+/* The part's workers get their numbers. Whoever has one of them is being drained. */
+static void part_open(struct record *record, const Rfaas__LeasePart *part)
 {
     struct link *link = link_open(record->control, part);
     char text[CONTROL_TEXT_MAX];
     if (!link)
         snprintf(text, sizeof text, "executor on %s: %s", part->node,
                  rfaas_last_error());
-    for (unsigned i = first; i < first + part->workers; i++) {
-        record->workers[i].link = link;
+    for (unsigned i = part->first; i < part->first + part->workers; i++) {
+        /* The lease may have got smaller meanwhile. */
+        if (i >= record->worker_count || (record->workers[i]->part != 0 &&
+                                          !remote_worker_retire(record->workers[i])))
+            break;
+        struct remote_worker *worker = record->workers[i];
+        worker->part = part->part;
+        worker->first = part->first;
+        worker->link = link;
         if (!link)
-            worker_gone(&record->workers[i], RFAAS_ERR_WORKER_LOST, text, NULL);
+            worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
     }
     if (link)
         record_open(record, link);
@@ -114,39 +132,51 @@ static void part_open(struct record *record, const Rfaas__LeasePart *part,
 static void on_renewal(evutil_socket_t fd, short what, void *arg);
 static void on_limit(evutil_socket_t fd, short what, void *arg);
 
-void record_granted(struct record *record, const Rfaas__LeaseGrant *grant)
+/* The first grant: from now on the lease is kept alive. */
+static bool record_begin(struct record *record, const Rfaas__LeaseGrant *grant)
 {
-    struct rfaas_control *control = record->control;
-    if (record->id != 0)
-        return; /* said twice */
+    struct event_base *base = record->control->base;
     record->id = grant->lease;
     record->token = grant->token;
-    record->parts = grant->n_parts;
-    record->worker_count = workers_in(grant);
-    record->workers = calloc(record->worker_count, sizeof *record->workers);
-    record->renewal = evtimer_new(control->base, on_renewal, record);
-    record->limit = evtimer_new(control->base, on_limit, record);
-    if (record->worker_count == 0 || !record->workers || !record->renewal ||
-        !record->limit) {
-        record->worker_count = 0;
+    record->renewal = evtimer_new(base, on_renewal, record);
+    record->limit = evtimer_new(base, on_limit, record);
+    if (!record->renewal || !record->limit)
+        return false;
+    record_renew(record);
+    return true;
+}
+
+void record_granted(struct record *record, const Rfaas__LeaseGrant *grant, bool asked)
+{
+    bool first = record->id == 0;
+    bool good = is_sound(grant) && (!first || record_begin(record, grant)) &&
+                (!(first || (asked && grant->workers > record->worker_count)) ||
+                 remote_workers_count(record, grant->workers));
+    if (!good) {
+        record_send_release(record->control, grant->lease, record->ticket);
         record_ended(record, RFAAS_ERR_NO_MEMORY, "client: out of memory for a lease");
         return;
     }
-    for (unsigned i = 0; i < record->worker_count; i++) {
-        record->workers[i].record = record;
-        record->workers[i].number = i;
-        record->workers[i].alive_fd = -1;
+    if (first) {
+        struct control_event *event =
+            control_event_new(CONTROL_LEASE_GRANTED, record->ticket);
+        event->value = record->worker_count;
+        control_event_post(record->control, event);
+    } else if (asked) {
+        record_resized(record, RFAAS_OK, "");
     }
+    for (size_t i = 0; i < grant->n_parts; i++)
+        part_open(record, grant->parts[i]);
+}
+
+void record_resized(struct record *record, int status, const char *text)
+{
     struct control_event *event =
-        control_event_new(CONTROL_LEASE_GRANTED, record->ticket);
+        control_event_new(CONTROL_LEASE_RESIZED, record->ticket);
     event->value = record->worker_count;
-    control_event_post(control, event);
-    unsigned first = 0;
-    for (size_t i = 0; i < grant->n_parts; i++) {
-        part_open(record, grant->parts[i], first);
-        first += grant->parts[i]->workers;
-    }
-    record_renew(record);
+    event->status = status;
+    snprintf(event->text, sizeof event->text, "%s", text);
+    control_event_post(record->control, event);
 }
 
 void record_send_release(struct rfaas_control *control, uint64_t lease, uint64_t ticket)
@@ -200,7 +230,7 @@ static void on_renewal(evutil_socket_t fd, short what, void *arg)
         return;
     uint64_t now = rfaas_clock_ns(), oldest = now;
     for (unsigned i = 0; i < record->worker_count; i++) {
-        uint64_t since = busy_since(&record->workers[i], &record->activity[i], now);
+        uint64_t since = busy_since(record->workers[i], &record->activity[i], now);
         if (since < oldest)
             oldest = since;
     }
@@ -219,94 +249,12 @@ static void on_renewal(evutil_socket_t fd, short what, void *arg)
 
 /* ---- ending ---------------------------------------------------------------------- */
 
-void worker_gone(struct remote_worker *worker, int status, const char *text,
-                 const Rfaas__WorkerGone *body)
+void record_limit(struct record *record)
 {
-    struct record *record = worker->record;
-    if (worker->death)
-        event_free(worker->death);
-    worker->death = NULL;
-    if (worker->alive_fd >= 0)
-        close(worker->alive_fd);
-    worker->alive_fd = -1;
-    worker->pid = 0;
-    worker->gone = !body || !body->replaced;
-    struct control_event *event =
-        control_event_new(CONTROL_WORKER_GONE, record->ticket);
-    event->worker = worker->number;
-    event->status = status;
-    snprintf(event->text, sizeof event->text, "%s", text);
-    event->replaced = !worker->gone;
-    if (body) {
-        event->executing = body->executing;
-        for (size_t i = 0; i < body->n_begun; i++)
-            event->begun[rfaas_tag_slot(body->begun[i])] =
-                (uint16_t)(rfaas_tag_use(body->begun[i]) + 1);
-    }
-    control_event_post(record->control, event);
-}
-
-static void on_death(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    struct remote_worker *worker = arg;
-    char text[CONTROL_TEXT_MAX];
-    snprintf(text, sizeof text, "worker %u: its executor has gone", worker->number);
-    worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
-}
-
-void worker_orphaned(struct remote_worker *worker)
-{
-    struct record *record = worker->record;
-    const struct link *link = worker->link;
-    worker->link = NULL;
-    if (worker->gone)
-        return;
-    if (link && link->remote) { /* nothing here shows whether it is there */
-        char text[CONTROL_TEXT_MAX];
-        snprintf(text, sizeof text,
-                 "worker %u: the executor on %s can't be reached any more",
-                 worker->number, link->node);
-        worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
-        return;
-    }
-    if (worker->alive_fd >= 0 && !worker->death)
-        worker->death = event_new(record->control->base, worker->alive_fd, EV_READ,
-                                  on_death, worker);
-    if (!worker->death || event_add(worker->death, NULL) < 0) {
-        on_death(-1, 0, worker); /* it has never been connected */
-        return;
-    }
-    evtimer_add(record->limit, &END_LIMIT);
-}
-
-/* Whoever should have ended the workers hasn't: a stopped process, perhaps. The open
- * descriptor shows that the process is still there, so the pid is its own. */
-static void send_kill(const struct remote_worker *worker)
-{
-    Rfaas__WorkerKill body = RFAAS__WORKER_KILL__INIT;
-    body.lease = worker->record->id;
-    body.worker = worker->number;
-    body.pid = (uint32_t)worker->pid;
-    Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.body_case = RFAAS__MESSAGE__BODY_WORKER_KILL;
-    message.worker_kill = &body;
-    link_send(worker->link, &message, NULL, 0);
-}
-
-/* By its descriptor it can be no other process; a pipe's is refused, and then the
- * process is still there if the pipe is. On another node its executor does it. */
-void remote_worker_kill(const struct remote_worker *worker)
-{
-    if (worker->link && worker->link->remote) {
-        send_kill(worker);
-        return;
-    }
-    if (worker->pid > 0 &&
-        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH)
-        kill(worker->pid, SIGKILL);
+    /* How long executors have to end the workers of a lease that is over, and the
+     * kernel those of an executor that is gone, before we kill them ourselves. */
+    static const struct timeval limit = {.tv_sec = 1};
+    evtimer_add(record->limit, &limit);
 }
 
 static void on_limit(evutil_socket_t fd, short what, void *arg)
@@ -314,12 +262,13 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct record *record = arg;
-    for (unsigned i = 0; i < record->worker_count; i++) {
-        struct remote_worker *worker = &record->workers[i];
-        if (worker->gone || (worker->link && !record->ended))
+    struct remote_worker *worker, *next;
+    DL_FOREACH_SAFE(record->all, worker, next) {
+        bool waits = worker->link || worker->part == 0;
+        if (worker->gone || (waits && !record->ended))
             continue;
         if (worker->killed) {
-            on_death(-1, 0, worker); /* the kernel holds it; it runs no more code */
+            remote_worker_died(worker); /* the kernel holds it; it runs no more code */
             continue;
         }
         remote_worker_kill(worker);
@@ -336,7 +285,7 @@ void record_ended(struct record *record, int status, const char *text)
     if (record->renewal)
         evtimer_del(record->renewal);
     if (record->limit && record->worker_count > 0)
-        evtimer_add(record->limit, &END_LIMIT);
+        record_limit(record);
     struct control_event *event =
         control_event_new(CONTROL_LEASE_ENDED, record->ticket);
     event->status = status;
@@ -346,13 +295,7 @@ void record_ended(struct record *record, int status, const char *text)
 
 void record_free(struct record *record)
 {
-    for (unsigned i = 0; i < record->worker_count; i++) {
-        if (record->workers[i].death)
-            event_free(record->workers[i].death);
-        if (record->workers[i].alive_fd >= 0)
-            close(record->workers[i].alive_fd);
-    }
-    free(record->workers);
+    remote_workers_free(record);
     if (record->renewal)
         event_free(record->renewal);
     if (record->limit)

@@ -118,7 +118,7 @@ void rfaas_request_withdraw(rfaas_session *session, rfaas_request **place, void 
         if (request->wanted == RFAAS_ANY_WORKER)
             DL_DELETE(lease->queue, request);
         else
-            DL_DELETE(lease->workers[request->wanted].queue, request);
+            DL_DELETE(lease->workers[request->wanted]->queue, request);
         request_end(request, RFAAS_ERR_CANCELLED, -1, NULL);
     }
     session_unlock(session);

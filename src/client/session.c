@@ -305,6 +305,13 @@ void rfaas_session_close(rfaas_session *session)
     session_free(session);
 }
 
+int rfaas_pool_stats(rfaas_session *session, struct rfaas_pool_stats *stats)
+{
+    if (!session || !stats)
+        return rfaas_fail(RFAAS_ERR_ARGUMENT, "rfaas_pool_stats: a NULL argument");
+    return control_stats(session->control, stats);
+}
+
 /* ---- memory ---------------------------------------------------------------------- */
 
 int rfaas_alloc(rfaas_session *session, size_t size, void **base)

@@ -107,15 +107,15 @@ void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *w
 static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *terms)
 {
     struct rfaas_executor *executor = client->executor;
-    struct hosted_lease *lease = rfaas_hosted_find(executor, terms->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, terms->part);
     if (!lease)
-        lease = rfaas_hosted_add(executor, terms->lease);
+        lease = rfaas_hosted_add(executor, terms->lease, terms->part);
     if (!lease)
         return RFAAS_ERR_NO_MEMORY;
     if (lease->opened)
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease %llu is open already",
                           (unsigned long long)terms->lease);
-    if (lease->assigned && lease->token != terms->token)
+    if (lease->assigned && (lease->token != terms->token || lease->id != terms->lease))
         return rfaas_fail(RFAAS_ERR_REFUSED, "wrong token for lease %llu",
                           (unsigned long long)terms->lease);
     if (strlen(terms->transport) >= sizeof lease->transport || terms->slots < 1 ||
@@ -137,10 +137,10 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
 }
 
 /* The process, if it is the client's and still there. */
-static struct hosted_worker *worker_of(const struct rfaas_client *client,
-                                       uint64_t lease_id, uint32_t number, uint32_t pid)
+static struct hosted_worker *worker_of(const struct rfaas_client *client, uint64_t part,
+                                       uint32_t number, uint32_t pid)
 {
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, lease_id);
+    struct hosted_lease *lease = rfaas_hosted_find(client->executor, part);
     if (!lease || lease->client != client)
         return NULL;
     number -= lease->terms.first_worker;
@@ -154,17 +154,10 @@ static int on_worker_connect(struct rfaas_client *client, Rfaas__Message *m,
                              struct rfaas_received *received)
 {
     const Rfaas__WorkerConnect *body = m->worker_connect;
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, body->lease);
-    if (!lease || lease->client != client)
-        return RFAAS_OK; /* it has ended meanwhile */
-    uint32_t number = body->worker - lease->terms.first_worker;
-    if (number >= lease->worker_count)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease %llu has no worker %u here",
-                          (unsigned long long)body->lease, body->worker);
-    if (lease->workers[number].connection &&
-        lease->workers[number].pid == (pid_t)body->pid)
-        rfaas_connection_send(lease->workers[number].connection, m, received->fds,
-                              received->fd_count);
+    struct hosted_worker *worker =
+        worker_of(client, body->part, body->worker, body->pid);
+    if (worker && worker->connection)
+        rfaas_connection_send(worker->connection, m, received->fds, received->fd_count);
     return RFAAS_OK;
 }
 
@@ -174,7 +167,7 @@ static int on_worker_cut_off(struct rfaas_client *client, Rfaas__Message *m)
 {
     const Rfaas__WorkerCutOff *body = m->worker_cut_off;
     struct hosted_worker *worker =
-        worker_of(client, body->lease, body->worker, body->pid);
+        worker_of(client, body->part, body->worker, body->pid);
     if (worker && worker->connection && body->connection == worker->moves) {
         rfaas_worker_limit(client->executor, worker);
         rfaas_connection_send(worker->connection, m, NULL, 0);
@@ -186,7 +179,7 @@ static int on_worker_cut_off(struct rfaas_client *client, Rfaas__Message *m)
 static int on_worker_kill(struct rfaas_client *client, const Rfaas__WorkerKill *body)
 {
     struct hosted_worker *worker =
-        worker_of(client, body->lease, body->worker, body->pid);
+        worker_of(client, body->part, body->worker, body->pid);
     if (worker)
         rfaas_worker_kill(worker);
     return RFAAS_OK;
@@ -297,9 +290,11 @@ static int on_usage_query(struct rfaas_client *client, const Rfaas__Message *m)
 {
     Rfaas__UsageReport report = RFAAS__USAGE_REPORT__INIT;
     report.lease = m->usage_query->lease;
-    struct hosted_lease *lease = rfaas_hosted_find(client->executor, report.lease);
-    if (lease && lease->client == client)
-        rfaas_hosted_usage(client->executor, lease, &report.execute_ns, &report.hot_ns);
+    struct hosted_lease *lease, *next;
+    HASH_ITER(hh, client->executor->leases, lease, next)
+        if (lease->id == report.lease && lease->client == client)
+            rfaas_hosted_usage(client->executor, lease, &report.execute_ns,
+                               &report.hot_ns);
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.call = m->call;
     message.body_case = RFAAS__MESSAGE__BODY_USAGE_REPORT;

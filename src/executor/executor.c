@@ -6,14 +6,20 @@
 #include "control/dial.h"
 #include "control/host.h"
 #include "control/socket.h"
+#include "executor/worker.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utlist.h>
 
-enum { MANAGER_MESSAGE_MAX = 64 << 10, END_SECONDS = 2 };
+enum {
+    MANAGER_MESSAGE_MAX = 64 << 10,
+    END_SECONDS = 2,
+    DRAIN_SECONDS = 35, /* workers have 30 to finish; a manager may never answer */
+};
 
 /* Tells who started us how the start went: "ready" or the reason why not. */
 static void report_start(struct rfaas_executor *executor, const char *text)
@@ -29,7 +35,7 @@ static void report_start(struct rfaas_executor *executor, const char *text)
 
 static void leave_when_empty(struct rfaas_executor *executor)
 {
-    if (executor->ending && !executor->processes)
+    if ((executor->ending || executor->drained) && !executor->processes)
         event_base_loopbreak(executor->base);
 }
 
@@ -50,10 +56,57 @@ void rfaas_executor_end(struct rfaas_executor *executor, int status, const char 
     leave_when_empty(executor);
 }
 
+/* What runs goes on and has its results; nothing more is taken. */
+static void drain(struct rfaas_executor *executor, const char *why)
+{
+    rfaas_info("%s: ending when what runs has ended", why);
+    executor->draining = true;
+    Rfaas__ExecutorDrain body = RFAAS__EXECUTOR_DRAIN__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_EXECUTOR_DRAIN;
+    message.executor_drain = &body;
+    rfaas_connection_send(executor->manager, &message, NULL, 0);
+    struct hosted_lease *lease, *next;
+    HASH_ITER(hh, executor->leases, lease, next)
+        rfaas_hosted_retire(executor, lease, 0);
+    struct timeval limit = {.tv_sec = DRAIN_SECONDS};
+    evtimer_add(executor->end_timer, &limit);
+}
+
 static void on_end_signal(evutil_socket_t signal, short what, void *arg)
 {
+    struct rfaas_executor *executor = arg;
     (void)what;
-    rfaas_executor_end(arg, 0, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+    if (signal == SIGTERM && !executor->draining && executor->manager)
+        drain(executor, "SIGTERM");
+    else
+        rfaas_executor_end(executor, 0, signal == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+static uint64_t invocations_ended(const struct rfaas_executor *executor)
+{
+    uint64_t ended = executor->ended;
+    const struct hosted_worker *worker;
+    for (worker = executor->processes; worker; worker = worker->hh.next)
+        ended += atomic_load_explicit(&worker->page->ended, memory_order_relaxed);
+    return ended;
+}
+
+/* The end of the connection, or of the lender itself: the cores are its own again. It
+ * may want to know what they were good for. */
+static void on_lender(evutil_socket_t fd, short what, void *arg)
+{
+    struct rfaas_executor *executor = arg;
+    char text[32];
+    (void)what;
+    if (recv(fd, text, sizeof text, MSG_DONTWAIT) > 0)
+        return;
+    event_del(executor->lender);
+    int length = snprintf(text, sizeof text, "%llu\n",
+                          (unsigned long long)invocations_ended(executor));
+    send(fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (executor->manager && !executor->draining)
+        drain(executor, "the lender wants its cores");
 }
 
 static void on_end_timeout(evutil_socket_t fd, short what, void *arg)
@@ -87,7 +140,7 @@ static int workers_create(struct hosted_lease *lease, const Rfaas__LeaseAssign *
         worker->cores = calloc(body->cores_per_worker, sizeof *worker->cores);
         if (!worker->cores)
             return RFAAS_ERR_NO_MEMORY;
-        lease->worker_count = i + 1;
+        lease->worker_count = lease->kept = i + 1;
     }
     return RFAAS_OK;
 }
@@ -99,11 +152,11 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
             (uint64_t)executor->core_count)
         return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease of %u workers of %u cores on %d",
                           body->workers, body->cores_per_worker, executor->core_count);
-    struct hosted_lease *lease = rfaas_hosted_find(executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
     if (lease && lease->assigned)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "lease %llu is assigned already",
-                          (unsigned long long)body->lease);
-    if (lease && lease->token != body->token) {
+        return rfaas_fail(RFAAS_ERR_PROTOCOL, "part %llu is assigned already",
+                          (unsigned long long)body->part);
+    if (lease && (lease->token != body->token || lease->id != body->lease)) {
         rfaas_warn("%s: wrong token for lease %llu: connection closed",
                    rfaas_connection_name(lease->client->connection),
                    (unsigned long long)body->lease);
@@ -111,20 +164,29 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
         lease = NULL;
     }
     if (!lease)
-        lease = rfaas_hosted_add(executor, body->lease);
+        lease = rfaas_hosted_add(executor, body->lease, body->part);
     if (!lease || workers_create(lease, body) != RFAAS_OK)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory for a lease");
     lease->token = body->token;
     lease->assigned = true;
-    if (lease->opened)
+    if (executor->draining) /* the manager learns of it only now */
+        rfaas_hosted_retire(executor, lease, 0);
+    else if (lease->opened)
         rfaas_hosted_start(executor, lease);
     return RFAAS_OK;
+}
+
+static void on_retire(struct rfaas_executor *executor, const Rfaas__LeaseRetire *body)
+{
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
+    if (lease)
+        rfaas_hosted_retire(executor, lease, body->keep);
 }
 
 static void on_withdraw(struct rfaas_executor *executor,
                         const Rfaas__LeaseWithdraw *body)
 {
-    struct hosted_lease *lease = rfaas_hosted_find(executor, body->lease);
+    struct hosted_lease *lease = rfaas_hosted_find(executor, body->part);
     if (!lease)
         return;
     lease->withdrawn = true;
@@ -153,6 +215,13 @@ static void on_message(struct rfaas_connection *connection,
         break;
     case RFAAS__MESSAGE__BODY_LEASE_ASSIGN:
         status = on_assign(executor, m->lease_assign);
+        break;
+    case RFAAS__MESSAGE__BODY_LEASE_RETIRE:
+        on_retire(executor, m->lease_retire);
+        break;
+    case RFAAS__MESSAGE__BODY_EXECUTOR_DRAINED:
+        executor->drained = true;
+        leave_when_empty(executor);
         break;
     case RFAAS__MESSAGE__BODY_LEASE_WITHDRAW:
         on_withdraw(executor, m->lease_withdraw);
@@ -243,6 +312,12 @@ static int events_create(struct rfaas_executor *executor)
         event_add(executor->end_signals[0], NULL) < 0 ||
         event_add(executor->end_signals[1], NULL) < 0)
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "executor: out of memory for events");
+    if (executor->lender_fd < 0)
+        return RFAAS_OK;
+    executor->lender = event_new(executor->base, executor->lender_fd,
+                                 EV_READ | EV_PERSIST, on_lender, executor);
+    if (!executor->lender || event_add(executor->lender, NULL) < 0)
+        return rfaas_fail(RFAAS_ERR_NO_MEMORY, "executor: out of memory for events");
     return RFAAS_OK;
 }
 
@@ -313,7 +388,8 @@ static void tear_down(struct rfaas_executor *executor)
     }
     rfaas_libraries_free(&executor->libraries);
     struct event *events[] = {executor->child_signal, executor->end_signals[0],
-                              executor->end_signals[1], executor->end_timer};
+                              executor->end_signals[1], executor->end_timer,
+                              executor->lender};
     for (size_t i = 0; i < sizeof events / sizeof events[0]; i++)
         if (events[i])
             event_free(events[i]);
@@ -326,6 +402,7 @@ int rfaas_executor_run(const struct rfaas_executor_options *options)
 {
     struct rfaas_executor executor = {
         .ready_fd = options->ready_fd,
+        .lender_fd = options->lender_fd,
         .start = rfaas_tick_origin_now(),
     };
     int status = cores_offer(&executor, options);

@@ -6,8 +6,9 @@
  *   executor   its connections, the leases it hosts, the clients, the libraries
  *   lease      its workers
  *   client     what it told us for its workers: memories and functions
- * A lease here begins with LeaseAssign (manager) and LeaseOpen (client), in either
- * order, and ends when it was withdrawn and the last of its processes is reaped. */
+ * What is hosted of a lease is a part of it. It begins with LeaseAssign (manager) and
+ * LeaseOpen (client), in either order, and ends when it was withdrawn, or all of its
+ * workers retired, and the last of its processes is reaped. */
 #ifndef RFAAS_EXECUTOR_EXECUTOR_H
 #define RFAAS_EXECUTOR_EXECUTOR_H
 
@@ -32,7 +33,8 @@ struct hosted_worker {
     struct rfaas_worker_page *page;
     int *cores; /* indices into executor.load that it occupies */
     unsigned core_count;
-    struct event *limit;    /* until it is ready, or has another endpoint */
+    bool retiring;          /* it has been told to end when it has finished */
+    struct event *limit;    /* until it is ready, has another endpoint, or has ended */
     unsigned failed_starts; /* in a row, without having got ready */
     uint32_t moves;         /* of the process: the number of its latest connection */
     UT_hash_handle hh;      /* in executor.processes, by pid */
@@ -42,12 +44,14 @@ struct hosted_worker {
 struct worker_end {
     pid_t pid; /* 0: it could not be started */
     int wait_status;
+    uint64_t execute_ticks, hot_ticks;
     uint32_t executing;              /* as in WorkerGone */
     uint32_t begun[RFAAS_SLOTS_MAX]; /* likewise */
     size_t begun_count;
 };
 
 struct hosted_lease {
+    uint64_t part; /* of the lease; names it here */
     uint64_t id;
     uint64_t token;
     bool assigned, opened;
@@ -59,8 +63,8 @@ struct hosted_lease {
     unsigned cores_per_worker;
     struct hosted_worker *workers;
     unsigned worker_count, running;
-    uint64_t execute_ticks, hot_ticks; /* of processes that have ended */
-    UT_hash_handle hh;                 /* in executor.leases, by id */
+    unsigned kept;     /* workers that stay; the others are retiring */
+    UT_hash_handle hh; /* in executor.leases, by part */
 };
 
 struct client_memory {
@@ -99,7 +103,12 @@ struct rfaas_executor {
     struct rfaas_client *clients;
     struct rfaas_libraries libraries;
     struct rfaas_tick_origin start;
-    int ready_fd; /* of who started us; -1: none, or told */
+    uint64_t ended; /* invocations, of processes that have ended */
+    int ready_fd;   /* of who started us; -1: none, or told */
+    int lender_fd;  /* of whose the cores are; -1: nobody's */
+    struct event *lender;
+    bool draining; /* takes nothing more; ends when what runs has ended */
+    bool drained;  /* and the manager knows it */
     bool ending;
     int status;
 };
@@ -112,6 +121,7 @@ struct rfaas_executor_options {
     int cores;                        /* 0: all of `cpuset` */
     const struct rfaas_cores *cpuset; /* NULL: all that are allowed */
     int ready_fd;
+    int lender_fd;
 };
 
 /* Runs until the manager goes or a signal comes; returns the exit status. */
@@ -125,14 +135,20 @@ void rfaas_client_free(struct rfaas_client *client);
 void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *worker);
 
 /* leases.c: leases and their workers */
-struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t id);
-struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id);
+struct hosted_lease *rfaas_hosted_find(struct rfaas_executor *executor, uint64_t part);
+struct hosted_lease *rfaas_hosted_add(struct rfaas_executor *executor, uint64_t id,
+                                      uint64_t part);
 void rfaas_hosted_start(struct rfaas_executor *executor, struct hosted_lease *lease);
 /* Kills the workers; the lease goes when they are reaped and it is withdrawn. */
 void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *lease,
                       Rfaas__LeaseEnd reason);
-/* Adds what the process of a worker that has ended has used to its lease. */
-void rfaas_hosted_usage_add(struct hosted_worker *worker);
+/* Lets all workers but the first `keep` finish what was sent to them, and end; those that
+ * don't within some seconds are killed. */
+void rfaas_hosted_retire(struct rfaas_executor *executor, struct hosted_lease *lease,
+                         unsigned keep);
+/* Adds what the process of a worker has used, or those of a lease that live have. */
+void rfaas_hosted_page_read(const struct hosted_worker *worker, uint64_t *execute_ticks,
+                            uint64_t *hot_ticks);
 void rfaas_hosted_usage(const struct rfaas_executor *executor,
                         const struct hosted_lease *lease, uint64_t *execute_ns,
                         uint64_t *hot_ns);
@@ -140,8 +156,10 @@ void rfaas_hosted_usage(const struct rfaas_executor *executor,
 /* workers.c: processes */
 int rfaas_worker_start(struct rfaas_executor *executor, struct hosted_worker *worker);
 void rfaas_worker_kill(struct hosted_worker *worker);
-/* Ends it unless it says within 10 seconds that it is ready, or has another endpoint. */
+/* Ends it unless it says within 10 seconds that it has another endpoint. */
 void rfaas_worker_limit(struct rfaas_executor *executor, struct hosted_worker *worker);
+/* Has it end when it has finished what was sent to it, within 30 seconds. */
+void rfaas_worker_retire(struct rfaas_executor *executor, struct hosted_worker *worker);
 /* Reaps all that have ended; calls rfaas_hosted_reaped for each. */
 void rfaas_workers_reap(struct rfaas_executor *executor);
 void rfaas_hosted_reaped(struct rfaas_executor *executor, struct hosted_worker *worker,

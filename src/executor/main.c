@@ -32,10 +32,15 @@ static const char usage_text[] =
     "  -l, --log-level LEVEL  none, error, warn (default), info or debug\n"
     "      --ready-fd FD      write a line to this descriptor when registered:\n"
     "                         \"ready\", or why it failed\n"
+    "      --lender-fd FD     a socket of whoever lends it the cores; its end is taken "
+    "as\n"
+    "                         SIGTERM, and answered by the number of invocations\n"
     "  -h, --help             show this and exit\n"
     "      --version          show the version and exit\n"
     "\n"
-    "It ends when the manager does, or on SIGINT or SIGTERM; its workers end with it.\n"
+    "It ends when the manager does, or on SIGINT; its workers end with it. On SIGTERM\n"
+    "it takes nothing more, lets its workers finish what they have, for 30 seconds at\n"
+    "most, and ends then; a second SIGTERM ends it at once.\n"
     "Other settings come from the environment and the configuration file: see\n"
     "rfaas-info.\n"
     "\n"
@@ -44,6 +49,7 @@ static const char usage_text[] =
 enum {
     OPTION_CPUSET = 256,
     OPTION_READY_FD,
+    OPTION_LENDER_FD,
     OPTION_LISTEN,
     OPTION_VERSION,
     OPTION_WORKER
@@ -57,6 +63,7 @@ static const struct option long_options[] = {
     {"cpuset", required_argument, NULL, OPTION_CPUSET},
     {"log-level", required_argument, NULL, 'l'},
     {"ready-fd", required_argument, NULL, OPTION_READY_FD},
+    {"lender-fd", required_argument, NULL, OPTION_LENDER_FD},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, OPTION_VERSION},
     {"worker", required_argument, NULL, OPTION_WORKER}, /* for itself: see workers.c */
@@ -105,8 +112,20 @@ struct arguments {
     struct rfaas_config config;
     struct rfaas_cores cpuset;
     bool has_cpuset;
-    int ready_fd;
+    int ready_fd, lender_fd;
 };
+
+/* Above those of every program; false: that isn't one. */
+static bool parse_fd(const char *option, int *fd)
+{
+    char *end;
+    *fd = (int)strtol(optarg, &end, 10);
+    if (*end == '\0' && *fd > 2)
+        return true;
+    fprintf(stderr, "rfaas-executor: --%s takes a descriptor above 2, not '%s'\n",
+            option, optarg);
+    return false;
+}
 
 /* -1: go on; else the exit status. */
 static int take_option(struct arguments *a, int option)
@@ -115,7 +134,7 @@ static int take_option(struct arguments *a, int option)
         ['m'] = "manager_address", ['k'] = "key_file",         ['c'] = "cores",
         ['l'] = "log_level",       [OPTION_LISTEN] = "listen",
     };
-    char setting[RFAAS_CONFIG_STRING_MAX + 32], *end;
+    char setting[RFAAS_CONFIG_STRING_MAX + 32];
     const char *const settings[] = {setting, NULL};
     switch (option) {
     case 'm':
@@ -129,13 +148,9 @@ static int take_option(struct arguments *a, int option)
         a->has_cpuset = true;
         return rfaas_cores_parse(optarg, &a->cpuset) == RFAAS_OK ? -1 : invalid();
     case OPTION_READY_FD:
-        a->ready_fd = (int)strtol(optarg, &end, 10);
-        if (*end == '\0' && a->ready_fd > 2)
-            return -1;
-        fprintf(stderr,
-                "rfaas-executor: --ready-fd takes a descriptor above 2, not '%s'\n",
-                optarg);
-        return 2;
+        return parse_fd("ready-fd", &a->ready_fd) ? -1 : 2;
+    case OPTION_LENDER_FD:
+        return parse_fd("lender-fd", &a->lender_fd) ? -1 : 2;
     case 'h':
         fputs(usage_text, stdout);
         return 0;
@@ -153,7 +168,7 @@ int main(int argc, char **argv)
         return worker_main(argv[2]);
 
     static const char *const initial[] = {"log_level=warn", NULL};
-    struct arguments a = {.ready_fd = -1};
+    struct arguments a = {.ready_fd = -1, .lender_fd = -1};
     if (rfaas_config_load(&a.config, initial, NULL) != RFAAS_OK)
         return invalid();
     int option;
@@ -185,6 +200,7 @@ int main(int argc, char **argv)
         .cores = (int)a.config.cores,
         .cpuset = a.has_cpuset ? &a.cpuset : NULL,
         .ready_fd = a.ready_fd,
+        .lender_fd = a.lender_fd,
     };
     return rfaas_executor_run(&options);
 }

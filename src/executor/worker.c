@@ -221,6 +221,14 @@ static int execute(unsigned char *slot, size_t length,
     return run(&f, call, header->function & RFAAS_INPUT_BY_REFERENCE);
 }
 
+static void counter_add(_Atomic uint64_t *counter, uint64_t n)
+{
+    /* One writer: no read-modify-write needed. */
+    atomic_store_explicit(counter,
+                          atomic_load_explicit(counter, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
 static void handle(const struct rfaas_completion *c)
 {
     unsigned number = rfaas_tag_slot(c->immediate);
@@ -250,23 +258,17 @@ static void handle(const struct rfaas_completion *c)
                           memory_order_relaxed);
     atomic_store_explicit(&page->executing, c->immediate + 1, memory_order_relaxed);
     int status = execute(slot, c->length, &header, &call);
-    if (status != RFAAS_ERR_IO)
+    if (status != RFAAS_ERR_IO) {
         rfaas_answer_send(c->immediate, status, call.out,
                           status >= 0 ? call.out_size : 0, &header);
-    else
+        counter_add(&page->ended, 1);
+    } else {
         atomic_store_explicit(&page->begun[number], 0, memory_order_relaxed);
+    }
     atomic_store_explicit(&page->executing, 0, memory_order_relaxed);
 }
 
 /* ---- the loop -------------------------------------------------------------------- */
-
-static void add_ticks(_Atomic uint64_t *counter, uint64_t ticks)
-{
-    /* One writer: no read-modify-write needed. */
-    atomic_store_explicit(counter,
-                          atomic_load_explicit(counter, memory_order_relaxed) + ticks,
-                          memory_order_relaxed);
-}
 
 /* Between invocations: here the connection may be replaced. */
 static void control_look(void)
@@ -294,6 +296,15 @@ static void sleep_until_woken(void)
         control_look();
 }
 
+/* All that was sent has been done, and this worker is to end. */
+static void retire(void)
+{
+    if (!rfaas_worker.connected ||
+        rfaas_worker.transport->flush(rfaas_worker.client, true) == RFAAS_OK)
+        exit(0);
+    rfaas_worker_reconnect(); /* answers may have been lost */
+}
+
 /* Waits for the next invocation: spins for hot_timeout, then sleeps. `idle` is when
  * the last one ended; returns when this one came; both in ticks. */
 static uint64_t await(struct rfaas_completion *c, uint64_t idle)
@@ -303,9 +314,11 @@ static uint64_t await(struct rfaas_completion *c, uint64_t idle)
     for (unsigned spins = 1;; spins++) {
         if (rfaas_worker.transport->poll(rfaas_worker.device, c, 1) == 1) {
             uint64_t now = rfaas_ticks();
-            add_ticks(&rfaas_worker.page->hot_ticks, now - idle);
+            counter_add(&rfaas_worker.page->hot_ticks, now - idle);
             return now;
         }
+        if (rfaas_worker.retiring)
+            retire();
         if (spins % spins_per_look != 0)
             continue;
         uint64_t now = rfaas_clock_ns();
@@ -313,7 +326,7 @@ static uint64_t await(struct rfaas_completion *c, uint64_t idle)
             hot_since = now;
         if (rfaas_worker.hot_timeout_ns >= 0 &&
             now - hot_since >= (uint64_t)rfaas_worker.hot_timeout_ns) {
-            add_ticks(&rfaas_worker.page->hot_ticks, rfaas_ticks() - idle);
+            counter_add(&rfaas_worker.page->hot_ticks, rfaas_ticks() - idle);
             sleep_until_woken();
             idle = rfaas_ticks();
             hot_since = 0;
@@ -334,7 +347,7 @@ static void loop(void)
         uint64_t start = await(&completion, now);
         handle(&completion);
         now = rfaas_ticks();
-        add_ticks(&rfaas_worker.page->execute_ticks, now - start);
+        counter_add(&rfaas_worker.page->execute_ticks, now - start);
         if (n % BUSY_LOOK == 0 || rfaas_worker.cut_off)
             control_look();
     }
@@ -355,8 +368,11 @@ int rfaas_worker_main(void)
     close(RFAAS_WORKER_PAGE_FD);
     if (faults_catch() != RFAAS_OK)
         return 1;
-    while (!rfaas_worker.connected)
+    while (!rfaas_worker.connected) {
         rfaas_worker_control(1000);
+        if (rfaas_worker.retiring)
+            retire();
+    }
     loop();
     return 0;
 }

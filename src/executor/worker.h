@@ -18,6 +18,7 @@ enum {
  * waitpid. */
 struct rfaas_worker_page {
     _Atomic uint32_t executing; /* tag of the invocation that runs, plus 1; 0: none */
+    _Atomic uint64_t ended;     /* invocations */
     _Atomic uint64_t execute_ticks; /* rfaas_ticks; in functions */
     _Atomic uint64_t hot_ticks;     /* polling for the next invocation */
     /* Of each slot: which of its uses began last, plus 1; 0: none. Its answer may not

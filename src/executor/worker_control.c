@@ -245,6 +245,9 @@ static int control_handle(struct rfaas_received *received)
     case RFAAS__MESSAGE__BODY_WORKER_CUT_OFF:
         cut_off(m->worker_cut_off);
         return RFAAS_OK;
+    case RFAAS__MESSAGE__BODY_WORKERS_RETIRE:
+        rfaas_worker.retiring = true;
+        return RFAAS_OK;
     case RFAAS__MESSAGE__BODY_MEMORY_ADD:
         return add_memory(m->memory_add, received);
     case RFAAS__MESSAGE__BODY_MEMORY_REMOVE:

@@ -44,6 +44,7 @@ extern struct rfaas_worker {
     int alive_fd; /* tells others our death; -1: not yet */
     bool connected;
     bool cut_off;        /* the connection has failed: another is to be made */
+    bool retiring;       /* ends when there is nothing more to do */
     uint32_t connection; /* the number of the one that there is, or shall be */
     struct rfaas_kept_answer *kept; /* by slot; NULL: connections don't fail */
     bool output_kept;               /* the last answer's, where it was written */

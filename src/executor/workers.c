@@ -22,6 +22,7 @@ enum {
     /* For what a library does when it is loaded, or for the function that runs when the
      * worker's connection fails: either may take for ever. */
     LIMIT_SECONDS = 10,
+    RETIRE_SECONDS = 30, /* for what was sent before it was told to end */
 };
 
 static void on_message(struct rfaas_connection *connection,
@@ -190,25 +191,41 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
     struct hosted_worker *worker = arg;
     (void)fd;
     (void)what;
-    rfaas_warn("%s: not ready within %d s: ended",
-               rfaas_connection_name(worker->connection), LIMIT_SECONDS);
+    rfaas_warn("%s: not %s within %d s: ended",
+               rfaas_connection_name(worker->connection),
+               worker->retiring ? "finished" : "ready",
+               worker->retiring ? RETIRE_SECONDS : LIMIT_SECONDS);
     rfaas_worker_kill(worker);
 }
 
-static void limit_end(struct hosted_worker *worker)
+static void limit_clear(struct hosted_worker *worker)
 {
     if (worker->limit)
         event_free(worker->limit);
     worker->limit = NULL;
 }
 
-void rfaas_worker_limit(struct rfaas_executor *executor, struct hosted_worker *worker)
+static void limit_set(struct rfaas_executor *executor, struct hosted_worker *worker,
+                      int seconds)
 {
-    struct timeval limit = {.tv_sec = LIMIT_SECONDS};
-    limit_end(worker);
+    struct timeval limit = {.tv_sec = seconds};
+    limit_clear(worker);
     worker->limit = evtimer_new(executor->base, on_limit, worker);
     if (worker->limit)
         evtimer_add(worker->limit, &limit);
+}
+
+/* One that retires has one limit for all that it does until it has ended. */
+void rfaas_worker_limit(struct rfaas_executor *executor, struct hosted_worker *worker)
+{
+    if (!worker->retiring)
+        limit_set(executor, worker, LIMIT_SECONDS);
+}
+
+static void limit_met(struct hosted_worker *worker)
+{
+    if (!worker->retiring)
+        limit_clear(worker);
 }
 
 static int connection_create(struct rfaas_executor *executor,
@@ -289,14 +306,16 @@ static void on_message(struct rfaas_connection *connection,
     switch (m->body_case) {
     case RFAAS__MESSAGE__BODY_WORKER_READY:
         worker->failed_starts = 0;
-        limit_end(worker);
+        limit_met(worker);
         m->worker_ready->lease = worker->lease->id;
+        m->worker_ready->part = worker->lease->part;
         m->worker_ready->worker = worker->lease->terms.first_worker + worker->number;
         break;
     case RFAAS__MESSAGE__BODY_WORKER_MOVED:
-        limit_end(worker);
+        limit_met(worker);
         worker->moves = m->worker_moved->connection;
         m->worker_moved->lease = worker->lease->id;
+        m->worker_moved->part = worker->lease->part;
         m->worker_moved->worker = worker->lease->terms.first_worker + worker->number;
         break;
     case RFAAS__MESSAGE__BODY_FUNCTION_BROKEN:
@@ -324,16 +343,30 @@ static void on_closed(struct rfaas_connection *connection, int status, void *arg
 
 void rfaas_worker_kill(struct hosted_worker *worker)
 {
-    limit_end(worker);
+    limit_clear(worker);
     if (worker->pid > 0) /* before it sees its connection end, and ends by itself */
         kill(-worker->pid, SIGKILL);
     rfaas_connection_free(worker->connection);
     worker->connection = NULL;
 }
 
+void rfaas_worker_retire(struct rfaas_executor *executor, struct hosted_worker *worker)
+{
+    if (!worker->connection || worker->retiring)
+        return;
+    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
+    message.workers_retire = &retire;
+    worker->retiring = true;
+    limit_set(executor, worker, RETIRE_SECONDS);
+    rfaas_connection_send(worker->connection, &message, NULL, 0);
+}
+
 static void end_read(const struct hosted_worker *worker, struct worker_end *end)
 {
     const struct rfaas_worker_page *page = worker->page;
+    rfaas_hosted_page_read(worker, &end->execute_ticks, &end->hot_ticks);
     end->executing = atomic_load_explicit(&page->executing, memory_order_relaxed);
     for (unsigned slot = 0; slot < RFAAS_SLOTS_MAX; slot++) {
         unsigned begun = atomic_load_explicit(&page->begun[slot], memory_order_relaxed);
@@ -362,12 +395,13 @@ void rfaas_workers_reap(struct rfaas_executor *executor)
             continue;
         HASH_DEL(executor->processes, worker);
         close(worker->leash);
-        limit_end(worker);
+        limit_clear(worker);
         rfaas_connection_free(worker->connection);
         worker->connection = NULL;
         struct worker_end end = {.pid = worker->pid, .wait_status = wait_status};
         end_read(worker, &end);
-        rfaas_hosted_usage_add(worker);
+        executor->ended +=
+            atomic_load_explicit(&worker->page->ended, memory_order_relaxed);
         munmap(worker->page, sizeof *worker->page);
         worker->page = NULL;
         cores_return(executor, worker);

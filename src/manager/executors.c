@@ -2,7 +2,6 @@
 #include "base/error.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +77,8 @@ static uint64_t fit(const struct rfaas_lease_request *request, uint32_t cores,
 static uint64_t fit_now(const struct rfaas_lease_request *request,
                         const struct rfaas_executor *executor)
 {
+    if (executor->draining)
+        return 0;
     return fit(request, executor->cores_free, executor->memory_free);
 }
 
@@ -86,6 +87,8 @@ struct rfaas_room rfaas_executors_room(const struct rfaas_executor *executors,
 {
     struct rfaas_room room = {0};
     for (const struct rfaas_executor *e = executors; e; e = e->hh.next) {
+        if (e->draining)
+            continue;
         room.now += fit_now(request, e);
         room.by_cores += e->cores_free / request->cores_per_worker;
         room.all += fit(request, e->offer.cores, e->offer.memory);
@@ -98,7 +101,9 @@ void rfaas_executors_shortage(const struct rfaas_executor *executors,
                               char text[RFAAS_SHORTAGE_TEXT])
 {
     struct rfaas_room room = rfaas_executors_room(executors, request);
-    unsigned count = HASH_COUNT(executors);
+    unsigned count = 0;
+    for (const struct rfaas_executor *e = executors; e; e = e->hh.next)
+        count += !e->draining;
     uint32_t least = request->min_workers, cores = request->cores_per_worker;
     char why[64] = "", waited[32] = "";
     if (room.now >= least)
@@ -139,39 +144,55 @@ static struct rfaas_executor *place(struct rfaas_executor *executors,
     return best;
 }
 
+static void part_fill(struct rfaas_part *part, struct rfaas_executor *executor,
+                      const struct rfaas_lease_request *request, uint32_t first,
+                      uint32_t workers)
+{
+    part->executor = executor;
+    part->first = first;
+    part->workers = part->kept = workers;
+    part->cores_per_worker = request->cores_per_worker;
+    part->memory_per_worker = request->memory_per_worker;
+    executor->cores_free -= workers * part->cores_per_worker;
+    executor->memory_free -= workers * part->memory_per_worker;
+    DL_APPEND2(executor->parts, part, executor_prev, executor_next);
+}
+
 int rfaas_parts_take(struct rfaas_executor *executors,
-                     const struct rfaas_lease_request *request, uint32_t workers,
-                     void *lease, struct rfaas_part **parts)
+                     const struct rfaas_lease_request *request, uint32_t first,
+                     uint32_t workers, void *lease, uint64_t *last_id,
+                     struct rfaas_part **parts)
 {
     for (uint32_t rest = workers; rest > 0;) {
         struct rfaas_executor *executor = place(executors, request, rest);
         struct rfaas_part *part = calloc(1, sizeof *part); /* rfaas_part_credit */
         if (!part)
             goto credit;
-        uint64_t share = fit_now(request, executor);
-        part->workers = share < rest ? (uint32_t)share : rest;
-        part->cores = part->workers * request->cores_per_worker;
-        part->memory = part->workers * request->memory_per_worker;
+        uint64_t fits = fit_now(request, executor);
+        uint32_t share = fits < rest ? (uint32_t)fits : rest;
+        part_fill(part, executor, request, first + workers - rest, share);
+        part->id = ++*last_id;
         part->lease = lease;
-        part->executor = executor;
-        executor->cores_free -= part->cores;
-        executor->memory_free -= part->memory;
         DL_APPEND(*parts, part);
-        DL_APPEND2(executor->parts, part, executor_prev, executor_next);
-        rest -= part->workers;
+        rest -= share;
     }
     return RFAAS_OK;
 credit:
     while (*parts)
-        rfaas_part_credit(parts, *parts);
+        rfaas_part_credit(parts, *parts, 0);
     return rfaas_fail(RFAAS_ERR_NO_MEMORY, "lease: no memory for its parts");
 }
 
-void rfaas_part_credit(struct rfaas_part **parts, struct rfaas_part *part)
+void rfaas_part_credit(struct rfaas_part **parts, struct rfaas_part *part,
+                       uint32_t left)
 {
     struct rfaas_executor *executor = part->executor;
-    executor->cores_free += part->cores;
-    executor->memory_free += part->memory;
+    uint32_t workers = part->workers - left;
+    executor->cores_free += workers * part->cores_per_worker;
+    executor->memory_free += workers * part->memory_per_worker;
+    part->workers = left;
+    if (left > 0)
+        return;
     DL_DELETE(*parts, part);
     DL_DELETE2(executor->parts, part, executor_prev, executor_next);
     free(part);

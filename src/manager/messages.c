@@ -131,6 +131,31 @@ void rfaas_send_renewed(struct rfaas_peer *peer, uint64_t call, uint64_t lease,
     post(peer, &message);
 }
 
+void rfaas_send_drained(struct rfaas_peer *peer, uint64_t call)
+{
+    Rfaas__ExecutorDrained drained = RFAAS__EXECUTOR_DRAINED__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = call;
+    message.body_case = RFAAS__MESSAGE__BODY_EXECUTOR_DRAINED;
+    message.executor_drained = &drained;
+    post(peer, &message);
+}
+
+void rfaas_send_stats(struct rfaas_peer *peer, uint64_t call,
+                      const struct rfaas_leases_stats *stats)
+{
+    Rfaas__StatsReport report = RFAAS__STATS_REPORT__INIT;
+    report.executors = stats->executors;
+    report.cores = stats->cores;
+    report.leased = stats->leased;
+    report.queued = stats->queued;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.call = call;
+    message.body_case = RFAAS__MESSAGE__BODY_STATS_REPORT;
+    message.stats_report = &report;
+    post(peer, &message);
+}
+
 static void send_ended(struct rfaas_peer *peer, uint64_t call, uint64_t lease,
                        enum rfaas_lease_end reason)
 {
@@ -159,6 +184,7 @@ static void tell_assign(const struct rfaas_lease_grant *grant,
         return;
     Rfaas__LeaseAssign assign = RFAAS__LEASE_ASSIGN__INIT;
     assign.lease = grant->lease;
+    assign.part = part->part;
     assign.token = grant->request->token;
     assign.workers = part->workers;
     assign.cores_per_worker = grant->request->cores_per_worker;
@@ -171,7 +197,21 @@ static void tell_assign(const struct rfaas_lease_grant *grant,
     post(peer, &message);
 }
 
-static void tell_withdraw(uint32_t executor, uint64_t lease,
+static void tell_retire(uint32_t executor, uint64_t part, uint32_t keep, void *arg)
+{
+    struct rfaas_peer *peer = find(arg, executor);
+    if (!peer)
+        return;
+    Rfaas__LeaseRetire retire = RFAAS__LEASE_RETIRE__INIT;
+    retire.part = part;
+    retire.keep = keep;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_LEASE_RETIRE;
+    message.lease_retire = &retire;
+    post(peer, &message);
+}
+
+static void tell_withdraw(uint32_t executor, uint64_t lease, uint64_t part,
                           enum rfaas_lease_end reason, void *arg)
 {
     struct rfaas_peer *peer = find(arg, executor);
@@ -179,6 +219,7 @@ static void tell_withdraw(uint32_t executor, uint64_t lease,
         return;
     Rfaas__LeaseWithdraw withdraw = RFAAS__LEASE_WITHDRAW__INIT;
     withdraw.lease = lease;
+    withdraw.part = part;
     withdraw.reason = (Rfaas__LeaseEnd)reason;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_LEASE_WITHDRAW;
@@ -192,32 +233,32 @@ static void tell_granted(const struct rfaas_lease_grant *grant, void *arg)
     struct rfaas_peer *peer = find(peers, grant->request->owner);
     if (!peer)
         return;
-    uint32_t workers = 0;
     for (size_t i = 0; i < grant->part_count; i++) {
         const struct rfaas_lease_part *from = &grant->parts[i];
         Rfaas__LeasePart *part = peers->part_list[i] = &peers->parts[i];
         rfaas__lease_part__init(part);
+        part->part = from->part;
+        part->first = from->first;
         part->executor = from->executor;
         part->workers = from->workers;
         part->address = (char *)from->place.address;
         part->network_address = (char *)from->place.network_address;
         part->node = (char *)from->place.node;
         part->boot_id = (char *)from->place.boot_id;
-        workers += from->workers;
     }
     Rfaas__LeaseGrant granted = RFAAS__LEASE_GRANT__INIT;
     granted.lease = grant->lease;
     granted.token = grant->request->token;
     granted.duration_ns = grant->request->duration;
+    granted.workers = grant->workers;
     granted.n_parts = grant->part_count;
     granted.parts = peers->part_list;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.call = grant->request->call;
+    message.call = grant->call;
     message.body_case = RFAAS__MESSAGE__BODY_LEASE_GRANT;
     message.lease_grant = &granted;
-    rfaas_info("lease %" PRIu64 ": %u workers on %zu executors for %.3g s to %s",
-               grant->lease, workers, grant->part_count,
-               (double)grant->request->duration / 1e9, peer->name);
+    rfaas_info("lease %" PRIu64 " of %s: %u workers, news of %zu executors",
+               grant->lease, peer->name, grant->workers, grant->part_count);
     post(peer, &message);
 }
 
@@ -238,15 +279,18 @@ static void tell_refused(uint64_t owner, uint64_t call, int status, const char *
     post(peer, &message);
 }
 
-static void tell_part_lost(uint64_t owner, uint64_t lease, uint32_t executor, void *arg)
+static void tell_part_lost(uint64_t owner, uint64_t lease, uint32_t first,
+                           uint32_t workers, void *arg)
 {
-    rfaas_info("lease %" PRIu64 ": its part on executor %u is lost", lease, executor);
+    rfaas_info("lease %" PRIu64 ": %u workers from %u on are lost", lease, workers,
+               first);
     struct rfaas_peer *peer = find(arg, owner);
     if (!peer)
         return;
     Rfaas__LeasePartLost lost = RFAAS__LEASE_PART_LOST__INIT;
     lost.lease = lease;
-    lost.executor = executor;
+    lost.first = first;
+    lost.workers = workers;
     Rfaas__Message message = RFAAS__MESSAGE__INIT;
     message.body_case = RFAAS__MESSAGE__BODY_LEASE_PART_LOST;
     message.lease_part_lost = &lost;
@@ -266,6 +310,7 @@ static void tell_ended(uint64_t owner, uint64_t lease, enum rfaas_lease_end reas
 const struct rfaas_leases_calls rfaas_leases_messages = {
     .assign = tell_assign,
     .withdraw = tell_withdraw,
+    .retire = tell_retire,
     .granted = tell_granted,
     .refused = tell_refused,
     .part_lost = tell_part_lost,

@@ -52,6 +52,9 @@ extern const struct rfaas_leases_calls rfaas_leases_messages;
 /* Answers. */
 void rfaas_send_refused(struct rfaas_peer *peer, const char *reason);
 void rfaas_send_registered(struct rfaas_peer *peer, uint64_t call);
+void rfaas_send_drained(struct rfaas_peer *peer, uint64_t call);
+void rfaas_send_stats(struct rfaas_peer *peer, uint64_t call,
+                      const struct rfaas_leases_stats *stats);
 void rfaas_send_renewed(struct rfaas_peer *peer, uint64_t call, uint64_t lease,
                         int status);
 void rfaas_send_released(struct rfaas_peer *peer, uint64_t call, uint64_t lease);

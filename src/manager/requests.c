@@ -70,9 +70,20 @@ static int on_register(struct rfaas_books *books, struct rfaas_peer *peer,
 static int on_freed(struct rfaas_books *books, struct rfaas_peer *peer,
                     const Rfaas__Message *message)
 {
-    uint64_t lease = message->lease_freed->lease;
-    rfaas_debug("%s: lease %" PRIu64 " is freed", peer->name, lease);
-    return rfaas_leases_freed(books->leases, peer->number, lease, rfaas_clock_ns());
+    const Rfaas__LeaseFreed *body = message->lease_freed;
+    rfaas_debug("%s: part %" PRIu64 " has %u workers left", peer->name, body->part,
+                body->left);
+    return rfaas_leases_freed(books->leases, peer->number, body->part, body->left,
+                              rfaas_clock_ns());
+}
+
+static int on_drain(struct rfaas_books *books, struct rfaas_peer *peer,
+                    const Rfaas__Message *message)
+{
+    rfaas_info("%s is being drained", peer->name);
+    rfaas_leases_drain(books->leases, peer->number, rfaas_clock_ns());
+    rfaas_send_drained(peer, message->call);
+    return RFAAS_OK;
 }
 
 /* ---- messages of clients ------------------------------------------------------- */
@@ -95,6 +106,32 @@ static int on_request(struct rfaas_books *books, struct rfaas_peer *peer,
     if (status == RFAAS_OK)
         rfaas_leases_request(books->leases, &request, rfaas_clock_ns());
     return status;
+}
+
+/* Whatever becomes of it is told by the leases. */
+static int on_resize(struct rfaas_books *books, struct rfaas_peer *peer,
+                     const Rfaas__Message *message)
+{
+    const Rfaas__LeaseResize *body = message->lease_resize;
+    const struct rfaas_lease_change change = {
+        .lease = body->lease,
+        .call = message->call,
+        .workers = body->workers,
+        .min_workers = body->min_workers,
+        .wait = body->wait_ns,
+    };
+    if (change.call == 0)
+        return rfaas_fail(RFAAS_ERR_PROTOCOL, "a resize that nobody waits for");
+    rfaas_leases_resize(books->leases, peer->number, &change, rfaas_clock_ns());
+    return RFAAS_OK;
+}
+
+static int on_stats(struct rfaas_books *books, struct rfaas_peer *peer,
+                    const Rfaas__Message *message)
+{
+    const struct rfaas_leases_stats stats = rfaas_leases_stats(books->leases);
+    rfaas_send_stats(peer, message->call, &stats);
+    return RFAAS_OK;
 }
 
 static int on_renew(struct rfaas_books *books, struct rfaas_peer *peer,
@@ -132,9 +169,12 @@ static const struct {
     int (*handle)(struct rfaas_books *, struct rfaas_peer *, const Rfaas__Message *);
 } handlers[] = {
     {RFAAS__MESSAGE__BODY_LEASE_REQUEST, RFAAS__ROLE__ROLE_CLIENT, on_request},
+    {RFAAS__MESSAGE__BODY_LEASE_RESIZE, RFAAS__ROLE__ROLE_CLIENT, on_resize},
+    {RFAAS__MESSAGE__BODY_STATS_QUERY, RFAAS__ROLE__ROLE_CLIENT, on_stats},
     {RFAAS__MESSAGE__BODY_LEASE_RENEW, RFAAS__ROLE__ROLE_CLIENT, on_renew},
     {RFAAS__MESSAGE__BODY_LEASE_RELEASE, RFAAS__ROLE__ROLE_CLIENT, on_release},
     {RFAAS__MESSAGE__BODY_EXECUTOR_REGISTER, RFAAS__ROLE__ROLE_EXECUTOR, on_register},
+    {RFAAS__MESSAGE__BODY_EXECUTOR_DRAIN, RFAAS__ROLE__ROLE_EXECUTOR, on_drain},
     {RFAAS__MESSAGE__BODY_LEASE_FREED, RFAAS__ROLE__ROLE_EXECUTOR, on_freed},
 };
 

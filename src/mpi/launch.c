@@ -22,6 +22,7 @@ extern char **environ;
 enum {
     READY_FD = 3, /* in the executor */
     KEY_FD = 4,
+    LENDER_FD = 5,
     READY_SECONDS = 20,
     END_SECONDS = 5, /* then it is killed */
 };
@@ -100,28 +101,45 @@ static int fd_lift(int fd)
     return lifted;
 }
 
-static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
+/* The executor's command line. */
+struct command {
+    char manager[RFAAS_CONFIG_STRING_MAX + 16], listen[RFAAS_CONFIG_STRING_MAX + 16];
+    char key_file[32], count[32], cpuset[RFAAS_CORES_TEXT + 16];
+    char ready_fd[32], log_level[32], lender_fd[32];
+    char *arguments[10];
+};
+
+static int command_fill(struct command *c, MPIX_Pool pool,
+                        const struct rfaas_cores *cores, int count, bool lent)
 {
-    char program[] = "rfaas-executor", cpus[RFAAS_CORES_TEXT] = "";
-    char manager[RFAAS_CONFIG_STRING_MAX + 16], key_file[32], count[32];
-    char cpuset[RFAAS_CORES_TEXT + 16], ready_fd[32];
-    char listen[RFAAS_CONFIG_STRING_MAX + 16];
-    int status = rfaas_cores_format(&share->cores, cpus, sizeof cpus);
+    static char program[] = "rfaas-executor";
+    char cpus[RFAAS_CORES_TEXT], level[16] = "none";
+    int status = rfaas_cores_format(cores, cpus, sizeof cpus);
     if (status != RFAAS_OK)
         return status;
-    snprintf(manager, sizeof manager, "--manager=%s", pool->config.manager_address);
-    snprintf(listen, sizeof listen, "--listen=%s", pool->listen);
-    snprintf(key_file, sizeof key_file, "--key-file=/dev/fd/%d", KEY_FD);
-    snprintf(count, sizeof count, "--cores=%d", share->count);
-    snprintf(cpuset, sizeof cpuset, "--cpuset=%s", cpus);
-    snprintf(ready_fd, sizeof ready_fd, "--ready-fd=%d", READY_FD);
-    char log_level[32], level[16];
     for (size_t i = 0; i < rfaas_config_key_count(); i++)
         if (strcmp(rfaas_config_key_at(i)->name, "log_level") == 0)
             rfaas_config_format(&pool->config, i, level, sizeof level);
-    snprintf(log_level, sizeof log_level, "--log-level=%s", level);
-    char *arguments[] = {program, manager,  listen,    key_file, count,
-                         cpuset,  ready_fd, log_level, NULL};
+    snprintf(c->manager, sizeof c->manager, "--manager=%s",
+             pool->config.manager_address);
+    snprintf(c->listen, sizeof c->listen, "--listen=%s", pool->listen);
+    snprintf(c->key_file, sizeof c->key_file, "--key-file=/dev/fd/%d", KEY_FD);
+    snprintf(c->count, sizeof c->count, "--cores=%d", count);
+    snprintf(c->cpuset, sizeof c->cpuset, "--cpuset=%s", cpus);
+    snprintf(c->ready_fd, sizeof c->ready_fd, "--ready-fd=%d", READY_FD);
+    snprintf(c->log_level, sizeof c->log_level, "--log-level=%s", level);
+    snprintf(c->lender_fd, sizeof c->lender_fd, "--lender-fd=%d", LENDER_FD);
+    char *arguments[] = {program,     c->manager,   c->listen,
+                         c->key_file, c->count,     c->cpuset,
+                         c->ready_fd, c->log_level, lent ? c->lender_fd : NULL,
+                         NULL};
+    memcpy(c->arguments, arguments, sizeof arguments);
+    return RFAAS_OK;
+}
+
+static int spawn(struct command *command, int ready, int key, int lender,
+                 struct mpix_executor *executor)
+{
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     sigset_t none, all;
@@ -132,7 +150,10 @@ static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, ready, READY_FD);
     posix_spawn_file_actions_adddup2(&files, key, KEY_FD);
-    posix_spawn_file_actions_addclosefrom_np(&files, KEY_FD + 1);
+    if (lender >= 0)
+        posix_spawn_file_actions_adddup2(&files, lender, LENDER_FD);
+    posix_spawn_file_actions_addclosefrom_np(&files,
+                                             lender >= 0 ? LENDER_FD + 1 : KEY_FD + 1);
     /* A group of its own: a signal to the ranks' group must not reach it before the
      * ranks have ended what they do there. */
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP |
@@ -140,17 +161,45 @@ static int spawn(MPIX_Pool pool, const struct share *share, int ready, int key)
                                               POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    int error = posix_spawn(&pool->executor.pid, executor_path(), &files, &attributes,
-                            arguments, environ);
+    int error = posix_spawn(&executor->pid, executor_path(), &files, &attributes,
+                            command->arguments, environ);
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&files);
     if (!error) {
-        pool->executor.handle = (int)syscall(SYS_pidfd_open, pool->executor.pid, 0);
+        executor->handle = (int)syscall(SYS_pidfd_open, executor->pid, 0);
         return RFAAS_OK;
     }
-    pool->executor.pid = 0;
+    executor->pid = 0;
     errno = error;
     return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting %s: %m", executor_path());
+}
+
+/* Above those that the child uses by number; -1: none. */
+static int fd_lifted_copy(int fd)
+{
+    return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 16);
+}
+
+int mpix_executor_spawn(MPIX_Pool pool, const struct rfaas_cores *cores, int count,
+                        int ready, int lender, struct mpix_executor *executor)
+{
+    char path[64];
+    int key;
+    struct command command;
+    int status = command_fill(&command, pool, cores, count, lender >= 0);
+    if (status == RFAAS_OK)
+        status = rfaas_key_offer(&pool->key, &key, path, sizeof path);
+    if (status != RFAAS_OK)
+        return status;
+    key = fd_lift(key);
+    ready = fd_lifted_copy(ready);
+    lender = fd_lifted_copy(lender);
+    status = spawn(&command, ready, key, lender, executor);
+    close(ready);
+    close(key);
+    if (lender >= 0)
+        close(lender);
+    return status;
 }
 
 /* Reads the executor's line: "ready", or why not. */
@@ -185,20 +234,12 @@ static int await_ready(int fd)
 
 static int executor_start(MPIX_Pool pool, const struct share *share)
 {
-    char path[64];
-    int ready[2], key;
-    int status = rfaas_key_offer(&pool->key, &key, path, sizeof path);
-    if (status != RFAAS_OK)
-        return status;
-    if (pipe2(ready, O_CLOEXEC) < 0) {
-        close(key);
+    int ready[2];
+    if (pipe2(ready, O_CLOEXEC) < 0)
         return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "starting an executor: pipe: %m");
-    }
-    key = fd_lift(key);
-    ready[1] = fd_lift(ready[1]);
-    status = spawn(pool, share, ready[1], key);
+    int status = mpix_executor_spawn(pool, &share->cores, share->count, ready[1], -1,
+                                     &pool->executor);
     close(ready[1]);
-    close(key);
     if (status == RFAAS_OK)
         status = await_ready(ready[0]);
     close(ready[0]);
@@ -242,15 +283,8 @@ static void executor_signal(const struct mpix_executor *executor, int signal)
         kill(executor->pid, signal);
 }
 
-void mpix_launch_end(MPIX_Pool pool)
+void mpix_executor_reap(struct mpix_executor *executor)
 {
-    struct mpix_executor *executor = &pool->executor;
-    if (pool->was_bound)
-        rfaas_cores_bind(&pool->unbound);
-    pool->was_bound = false;
-    if (executor->pid == 0)
-        return;
-    executor_signal(executor, SIGTERM); /* its manager may be another's, and go on */
     struct pollfd ended = {.fd = executor->handle, .events = POLLIN};
     int events = 0;
     while (executor->handle >= 0 &&
@@ -264,4 +298,15 @@ void mpix_launch_end(MPIX_Pool pool)
         close(executor->handle);
     waitpid(executor->pid, NULL, 0);
     executor->pid = 0;
+}
+
+void mpix_launch_end(MPIX_Pool pool)
+{
+    if (pool->was_bound)
+        rfaas_cores_bind(&pool->unbound);
+    pool->was_bound = false;
+    if (pool->executor.pid == 0)
+        return;
+    executor_signal(&pool->executor, SIGTERM); /* its manager may be another's */
+    mpix_executor_reap(&pool->executor);
 }

@@ -88,6 +88,13 @@ static int acquire_check(MPIX_Pool pool, int workers, const void *lease,
     return MPI_SUCCESS;
 }
 
+/* Waiting may take wait_seconds: messages of others are served meanwhile. */
+static void serve_others(MPIX_Pool pool)
+{
+    int flag;
+    MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, pool->comm, &flag, MPI_STATUS_IGNORE);
+}
+
 MPIX_DEFINE(Lease_acquire,
             (MPIX_Pool pool, int workers, MPI_Info info, MPIX_Lease *lease))
 {
@@ -98,11 +105,8 @@ MPIX_DEFINE(Lease_acquire,
     if (code != MPI_SUCCESS)
         return code;
     int status;
-    while ((status = rfaas_lease_test(handle->lease)) == RFAAS_IN_PROGRESS) {
-        /* Waiting may take wait_seconds: messages of others are served meanwhile. */
-        int flag;
-        MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, pool->comm, &flag, MPI_STATUS_IGNORE);
-    }
+    while ((status = rfaas_lease_test(handle->lease)) == RFAAS_IN_PROGRESS)
+        serve_others(pool);
     if (status == RFAAS_OK) {
         *lease = handle;
         return MPI_SUCCESS;
@@ -234,6 +238,36 @@ MPIX_DEFINE(Lease_renew, (MPIX_Lease lease, double seconds))
     if (code != MPI_SUCCESS)
         return code;
     int status = rfaas_lease_renew(l, seconds);
+    return status == RFAAS_OK ? MPI_SUCCESS : mpix_raise_status(lease->pool, status);
+}
+
+/* Begins; the errors of a bad number and of the info object are MPI's. */
+static int resize_begin(MPIX_Lease lease, rfaas_lease *l, int workers, MPI_Info info)
+{
+    struct mpix_settings settings;
+    if (workers < 1 || workers > LEASE_WORKERS_MAX)
+        return mpix_refuse(lease->pool, MPI_ERR_ARG, "resizing a lease: to %d workers",
+                           workers);
+    int code = mpix_settings_read(info, &settings);
+    if (code != MPI_SUCCESS)
+        return mpix_raise(lease->pool->comm, code);
+    int status = rfaas_lease_resize_begin(l, workers, settings.list);
+    mpix_settings_free(&settings);
+    if (status == RFAAS_ERR_ARGUMENT)
+        return mpix_refuse(lease->pool, MPI_ERR_INFO_VALUE, "%s", rfaas_last_error());
+    return status == RFAAS_OK ? MPI_SUCCESS : mpix_raise_status(lease->pool, status);
+}
+
+MPIX_DEFINE(Lease_resize, (MPIX_Lease lease, int workers, MPI_Info info))
+{
+    rfaas_lease *l;
+    int status, code = lease_of(lease, &l);
+    if (code == MPI_SUCCESS)
+        code = resize_begin(lease, l, workers, info);
+    if (code != MPI_SUCCESS)
+        return code;
+    while ((status = rfaas_lease_resize_test(l)) == RFAAS_IN_PROGRESS)
+        serve_others(lease->pool);
     return status == RFAAS_OK ? MPI_SUCCESS : mpix_raise_status(lease->pool, status);
 }
 

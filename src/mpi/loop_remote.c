@@ -92,10 +92,11 @@ static void all_leave(struct mpix_loop *loop)
 /* ---- answers --------------------------------------------------------------------- */
 
 /* What a failed chunk means: the function's fault, the worker's, or nobody's. */
-static void judge(struct mpix_loop *loop, const struct loop_chunk *chunk, int status,
-                  const char *text)
+static void judge(struct mpix_loop *loop, const struct loop_chunk *chunk,
+                  const struct rfaas_result *result, const char *text)
 {
-    switch (status) {
+    bool ran = result->worker >= 0; /* if not, its worker has left the lease */
+    switch (result->status) {
     case RFAAS_ERR_CANCELLED:
         loop_work_return(&loop->work, &chunk->span);
         break;
@@ -111,8 +112,8 @@ static void judge(struct mpix_loop *loop, const struct loop_chunk *chunk, int st
         break;
     default:
         loop->suspicion = true;
-        loop_work_lost(&loop->work, &chunk->span, status == RFAAS_ERR_WORKER_LOST,
-                       text);
+        loop_work_lost(&loop->work, &chunk->span,
+                       ran && result->status == RFAAS_ERR_WORKER_LOST, text);
     }
     if (loop->usable == 0)
         loop_work_condemn(&loop->work);
@@ -124,7 +125,7 @@ static void take_in(struct mpix_loop *loop, const struct loop_chunk *chunk,
     char sentence[LOOP_TEXT_MAX];
     size_t wanted = (size_t)chunk->span.count * loop->out_size;
     if (result->status != RFAAS_OK) {
-        judge(loop, chunk, result->status, text);
+        judge(loop, chunk, result, text);
     } else if (result->function_status == 0 && result->out_size == wanted) {
         loop_work_done(&loop->work, &chunk->span, true);
     } else {

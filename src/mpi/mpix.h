@@ -60,6 +60,7 @@ struct mpix_pool {
     struct rfaas_manager *manager;        /* in rank 0, if it was started here */
     char listen[RFAAS_CONFIG_STRING_MAX]; /* for the executor that is started */
     struct mpix_executor executor;
+    struct mpix_loan *loans;    /* of this rank's cores; also those that are ending */
     struct rfaas_cores unbound; /* this rank's cores before it was bound to fewer */
     bool was_bound;
     rfaas_session *session;
@@ -98,8 +99,19 @@ __attribute__((format(printf, 3, 4))) int mpix_refuse(MPIX_Pool pool, int class,
 /* Decides which cores ranks and workers of this node have (collective over `node`),
  * and in its first rank starts an executor for them. Status of the library. */
 int mpix_launch(MPIX_Pool pool, MPI_Comm node);
+/* Starts an executor that offers `count` of these cores. It reports to `ready`; `lender`
+ * (-1: none) is a socket whose end drains it. Both stay the caller's. */
+int mpix_executor_spawn(MPIX_Pool pool, const struct rfaas_cores *cores, int count,
+                        int ready, int lender, struct mpix_executor *executor);
+/* Waits until it has ended; after some seconds it is killed. */
+void mpix_executor_reap(struct mpix_executor *executor);
 /* Ends the executor and waits for it; the pool's leases are over. */
 void mpix_launch_end(MPIX_Pool pool);
+
+/* ---- serve.c ---- */
+
+/* Waits for the executors of cores that were lent. */
+void mpix_loans_end(MPIX_Pool pool);
 
 /* ---- progress.c ---- */
 

@@ -231,6 +231,7 @@ static void tear_down(MPIX_Pool pool)
     /* Nobody may find the manager gone who doesn't expect it. */
     MPI_Barrier(pool->comm);
     rfaas_manager_stop(pool->manager);
+    mpix_loans_end(pool);
     mpix_launch_end(pool);
     MPI_Barrier(pool->comm);
     MPI_Comm_free(&pool->comm);
@@ -360,6 +361,22 @@ MPIX_DEFINE(Pool_get_info, (MPIX_Pool pool, MPI_Info *info_used))
         return mpix_raise(pool->comm, code);
     }
     *info_used = info;
+    return MPI_SUCCESS;
+}
+
+MPIX_DEFINE(Pool_get_stats, (MPIX_Pool pool, MPIX_Pool_stats *stats))
+{
+    struct rfaas_pool_stats s;
+    if (!pool || !stats)
+        return mpix_refuse(pool, MPI_ERR_ARG, "MPIX_Pool_get_stats: %s is null",
+                           pool ? "where to put them" : "the pool");
+    int status = rfaas_pool_stats(pool->session, &s);
+    if (status != RFAAS_OK)
+        return mpix_raise_status(pool, status);
+    *stats = (MPIX_Pool_stats){.executors = s.executors,
+                               .cores = s.cores,
+                               .leased = s.leased,
+                               .queued = s.queued};
     return MPI_SUCCESS;
 }
 

@@ -91,6 +91,7 @@ sessions()
     unit session_stopped
     unit session_libraries
     unit session_leases
+    unit session_resizes
     workers_sleep
     example 04_errors
     mpi requests

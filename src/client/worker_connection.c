@@ -1,14 +1,13 @@
-/* A lease's workers, and the connections to them: made, and made again when they fail. The
- * first one is the answer to WorkerReady, each further one to WorkerMoved. Whoever finds
- * the connection to have failed resets his end; so nothing of the old one is taken for
- * something of the new one. The worker does it before the client connects, and then
- * answers what it has got and ended, or gives back what it hasn't begun. */
+/* The connections to a worker: made, and made again when they fail. The first one is the
+ * answer to WorkerReady, each further one to WorkerMoved. Whoever finds the connection to
+ * have failed resets his end; so nothing of the old one is taken for something of the new
+ * one. The worker does it before the client connects, and then answers what it has got and
+ * ended, or gives back what it hasn't begun; a retired one as well. */
 #include "client/client.h"
 
 #include "base/error.h"
 #include "base/log.h"
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -16,44 +15,6 @@ enum {
      * not by chance, and what it comes from may go with the process. */
     FAILURES_MAX = 3,
 };
-
-/* ---- making and freeing ---------------------------------------------------------- */
-
-void workers_free(rfaas_lease *lease)
-{
-    for (int i = 0; i < lease->worker_count; i++) {
-        worker_detach(&lease->workers[i]);
-        free(lease->workers[i].slots);
-        free(lease->workers[i].free);
-    }
-    free(lease->workers);
-    lease->workers = NULL;
-    lease->worker_count = 0;
-}
-
-int workers_create(rfaas_lease *lease, int count)
-{
-    size_t slots = (size_t)lease->config.slots;
-    lease->workers = calloc((size_t)count, sizeof *lease->workers);
-    if (!lease->workers)
-        return RFAAS_ERR_NO_MEMORY;
-    for (lease->worker_count = 0; lease->worker_count < count; lease->worker_count++) {
-        struct client_worker *worker = &lease->workers[lease->worker_count];
-        worker->lease = lease;
-        worker->number = lease->worker_count;
-        worker->activity = &lease->activity[lease->worker_count];
-        worker->slots = calloc(slots, sizeof *worker->slots);
-        worker->free = malloc(slots);
-        if (!worker->slots || !worker->free) {
-            free(worker->slots);
-            free(worker->free);
-            return RFAAS_ERR_NO_MEMORY;
-        }
-        for (size_t i = 0; i < slots; i++)
-            worker->free[worker->free_count++] = (unsigned char)(slots - 1 - i);
-    }
-    return RFAAS_OK;
-}
 
 /* ---- connecting ------------------------------------------------------------------ */
 
@@ -99,6 +60,12 @@ static int endpoint_create(struct client_worker *worker,
     return status;
 }
 
+static struct worker_process process_of(const struct client_worker *worker)
+{
+    return (struct worker_process){
+        .part = worker->part, .number = (unsigned)worker->number, .pid = worker->pid};
+}
+
 /* Has the worker connect to our endpoint, which is connected to its own. */
 static int worker_connect(struct client_worker *worker)
 {
@@ -107,8 +74,9 @@ static int worker_connect(struct client_worker *worker)
     terms.outstanding_count = invoke_outstanding(worker, terms.outstanding);
     worker->reset = false;
     worker->connected = false;
+    struct worker_process process = process_of(worker);
     return control_connect(worker->lease->session->control, worker->lease->ticket,
-                           (unsigned)worker->number, worker->pid, &terms);
+                           &process, &terms);
 }
 
 int worker_attach(struct client_worker *worker, const struct control_event *event)
@@ -117,6 +85,7 @@ int worker_attach(struct client_worker *worker, const struct control_event *even
     if (status == RFAAS_OK) {
         worker->endpoint->owner = worker;
         worker->slots_address = event->slots_address;
+        worker->part = event->part;
         worker->pid = event->pid;
         worker->connection = 0;
         worker->failures = 0;
@@ -134,10 +103,11 @@ int worker_attach(struct client_worker *worker, const struct control_event *even
 
 void worker_broken(struct client_worker *worker, const char *why)
 {
+    struct worker_process process = process_of(worker);
     rfaas_error("worker %d (pid %d): %s: ended", worker->number, (int)worker->pid, why);
     worker->state = WORKER_ENDING;
     if (control_kill(worker->lease->session->control, worker->lease->ticket,
-                     (unsigned)worker->number, worker->pid) != RFAAS_OK)
+                     &process) != RFAAS_OK)
         rfaas_error("%s", rfaas_last_error());
 }
 
@@ -145,7 +115,7 @@ static void worker_give_up(struct client_worker *worker, const char *why)
 {
     char text[CONTROL_TEXT_MAX];
     snprintf(text, sizeof text, "%.200s, %u times in a row", why, worker->failures);
-    if (worker->reached)
+    if (worker->reached || worker->retired)
         worker_broken(worker, text);
     else /* another process would be no better off */
         lease_worker_fail(worker, text);
@@ -184,10 +154,10 @@ void worker_cut_off(struct client_worker *worker, const char *reason)
     char
         why[CONTROL_TEXT_MAX]; /* the reason is that of the last error: others follow */
     snprintf(why, sizeof why, "%s", reason);
+    struct worker_process process = process_of(worker);
     if (is_wanted(worker) && worker_reset(worker, why) &&
         control_cut_off(worker->lease->session->control, worker->lease->ticket,
-                        (unsigned)worker->number, worker->pid,
-                        worker->connection) != RFAAS_OK)
+                        &process, worker->connection) != RFAAS_OK)
         worker_broken(worker, rfaas_last_error());
 }
 
