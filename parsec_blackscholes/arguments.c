@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <stddef.h>
+#include <string.h>
 
 static const char usage[] = "Usage: blackscholes [OPTION]... INPUT OUTPUT\n"
                             "       blackscholes --generate N [--from INPUT] FILE\n";
@@ -13,8 +14,11 @@ static const char help[] =
     "files have the format of PARSEC's blackscholes. Runs on any number of ranks:\n"
     "    mpirun -n 2 blackscholes --offload 0.5 --repeat 10 INPUT OUTPUT\n"
     "\n"
+    "  -s, --schedule HOW      how options are divided between rank and workers:\n"
+    "                          static: by --offload (default); dynamic: as they come;\n"
+    "                          model: so that both end together\n"
     "  -o, --offload FRACTION  this part of the options goes to workers, 0 to 1\n"
-    "                          (default: 0.5)\n"
+    "                          (default: 0.5); 0: all is done without workers\n"
     "  -w, --workers N         workers for each rank, or as many as are free\n"
     "                          (default: 1)\n"
     "  -t, --transfer          tell also what sending options and prices takes, by a\n"
@@ -30,9 +34,10 @@ static const char help[] =
     "Exit status: 0; 1 on failure, or when a price differs from the reference price\n"
     "in INPUT by more than 1e-4 of the strike price; 2 for wrong usage.\n";
 
-static const char short_options[] = ":o:w:tr:g:f:hV";
+static const char short_options[] = ":s:o:w:tr:g:f:hV";
 
 static const struct option long_options[] = {
+    {"schedule", required_argument, NULL, 's'},
     {"offload", required_argument, NULL, 'o'},
     {"workers", required_argument, NULL, 'w'},
     {"transfer", no_argument, NULL, 't'},
@@ -44,10 +49,22 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+static bool read_schedule(struct command_line *line, const char **schedule)
+{
+    *schedule = optarg;
+    if (strcmp(optarg, "static") == 0 || strcmp(optarg, "dynamic") == 0 ||
+        strcmp(optarg, "model") == 0)
+        return true;
+    return command_line_wrong(
+        line, "--schedule: expected static, dynamic or model, found \"%s\"", optarg);
+}
+
 static bool read_option(struct command_line *line, struct arguments *a, int option,
                         char **argv)
 {
     switch (option) {
+    case 's':
+        return read_schedule(line, &a->schedule);
     case 'o':
         return command_line_fraction(line, "--offload", &a->offload);
     case 'w':
@@ -91,7 +108,8 @@ bool arguments_read(struct arguments *arguments, int argc, char **argv, bool pri
         .program = "blackscholes", .usage = usage, .print = print};
     int option;
     bool well = true;
-    *arguments = (struct arguments){.offload = 0.5, .workers = 1, .repeat = 1};
+    *arguments = (struct arguments){
+        .schedule = "static", .offload = 0.5, .workers = 1, .repeat = 1};
     opterr = 0;
     while (well &&
            (option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)

@@ -4,7 +4,8 @@
 
 #include "command_line.h"
 
-/* offload       part of the options that workers price, 0 to 1
+/* schedule      static, dynamic or model
+ * offload       part of the options that workers price with static, 0 to 1; 0: no workers
  * workers       to lease, for each rank
  * transfer      time transfers by themselves, too
  * repeat        how often the pricing is timed
@@ -12,6 +13,7 @@
  * from          the input to generate from; NULL: the shipped one
  * input, output file names */
 struct arguments {
+    const char *schedule;
     double offload;
     int workers;
     bool transfer;

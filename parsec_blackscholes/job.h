@@ -14,6 +14,7 @@
  * options, prices    of this rank's part of the input, where workers reach them
  * references         its reference prices
  * all_prices         of all ranks, on rank 0
+ * offloaded          options of this rank that workers have priced, in all passes
  * problem            of this rank in the current step */
 struct job {
     const struct arguments *arguments;
@@ -25,6 +26,7 @@ struct job {
     struct stock_option *options;
     float *prices, *references, *all_prices;
     struct part part;
+    int64_t offloaded;
     struct progress progress;
     struct report report;
     char problem[PROBLEM_SIZE];

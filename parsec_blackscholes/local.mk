@@ -1,5 +1,5 @@
-# blackscholes, its function library, and its twin with OpenMP. Built by `make`, run by quickstart and by
-# tests/test_blackscholes.sh.
+# blackscholes, its function library, and its twin with OpenMP. Built by `make`, run by
+# quickstart and by tests/test_blackscholes.sh.
 
 if WITH_MPI
 noinst_PROGRAMS += parsec_blackscholes/blackscholes

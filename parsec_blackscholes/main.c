@@ -97,7 +97,7 @@ static int run(const struct arguments *arguments, int rank, int ranks)
         job.report.options = job.input.count;
         job.report.ranks = ranks;
         job.report.repeat = arguments->repeat;
-        job.report.offload = arguments->offload;
+        job.report.schedule = arguments->schedule;
         well = job_price(&job);
     }
     if (well) {

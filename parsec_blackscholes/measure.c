@@ -21,40 +21,42 @@ static struct pass slowest_of(struct pass mine, int rank)
     mpi_check(
         MPI_Allreduce(&own, &slowest, 1, MPI_DOUBLE_INT, MPI_MAXLOC, MPI_COMM_WORLD),
         "MPI_Allreduce");
-    double times[] = {mine.total, mine.local, mine.waiting};
-    mpi_check(MPI_Bcast(times, 3, MPI_DOUBLE, slowest.rank, MPI_COMM_WORLD),
+    double times[] = {mine.total, mine.predicted};
+    mpi_check(MPI_Bcast(times, 2, MPI_DOUBLE, slowest.rank, MPI_COMM_WORLD),
               "MPI_Bcast");
-    return (struct pass){times[0], times[1], times[2]};
+    return (struct pass){.total = times[0], .predicted = times[1]};
 }
 
 /* What the passes do: the rank alone, with workers, or only sending to them. */
-typedef void pass_work(struct job *job, struct split *split, struct pass *pass);
+typedef void pass_work(struct job *job, MPI_Info terms, struct pass *pass);
 
-static void work_alone(struct job *job, struct split *split, struct pass *pass)
+static void work_alone(struct job *job, MPI_Info terms, struct pass *pass)
 {
-    (void)split;
+    (void)terms;
     price_alone(&job->part, pass, &job->progress);
 }
 
-static void work_together(struct job *job, struct split *split, struct pass *pass)
+static void work_together(struct job *job, MPI_Info terms, struct pass *pass)
 {
-    split_price(split, pass, &job->progress, job->problem);
+    split_price(&job->part, &job->workers, job->workers.price, terms, pass,
+                &job->progress);
+    job->offloaded += pass->offloaded;
 }
 
-static void work_transfer(struct job *job, struct split *split, struct pass *pass)
+static void work_transfer(struct job *job, MPI_Info terms, struct pass *pass)
 {
-    split_transfer(split, pass, job->problem);
-    progress_add(&job->progress, job->part.n);
+    split_price(&job->part, &job->workers, job->workers.nothing, terms, pass,
+                &job->progress);
 }
 
 /* One pass on all ranks at once. */
-static bool run_pass(struct job *job, pass_work *work, struct split *split,
+static bool run_pass(struct job *job, pass_work *work, MPI_Info terms,
                      struct pass *pass)
 {
     struct pass mine = {0};
     forget_prices(job);
     mpi_check(MPI_Barrier(MPI_COMM_WORLD), "MPI_Barrier");
-    work(job, split, &mine);
+    work(job, terms, &mine);
     *pass = slowest_of(mine, job->rank);
     return all_well(job->problem);
 }
@@ -67,7 +69,7 @@ static int compare_passes(const void *a, const void *b)
 
 /* Runs one pass that warms up, and the `repeat` ones that count. */
 static bool run_passes(struct job *job, const char *what, pass_work *work,
-                       struct split *split, struct pass *first, struct pass *median)
+                       MPI_Info terms, struct pass *first, struct pass *median)
 {
     int repeat = job->arguments->repeat;
     struct pass *passes = calloc((size_t)repeat, sizeof *passes);
@@ -79,9 +81,9 @@ static bool run_passes(struct job *job, const char *what, pass_work *work,
     }
     progress_begin(&job->progress, what, (double)job->part.n * (repeat + 1),
                    job->visible);
-    bool well = run_pass(job, work, split, first);
+    bool well = run_pass(job, work, terms, first);
     for (int i = 0; well && i < repeat; i++)
-        well = run_pass(job, work, split, &passes[i]);
+        well = run_pass(job, work, terms, &passes[i]);
     progress_end(&job->progress);
     qsort(passes, (size_t)repeat, sizeof *passes, compare_passes);
     *median = passes[(repeat - 1) / 2];
@@ -89,30 +91,31 @@ static bool run_passes(struct job *job, const char *what, pass_work *work,
     return well;
 }
 
-static bool measure_transfer(struct job *job, struct split *split)
+/* As many options go to workers as when they price. */
+static bool measure_transfer(struct job *job)
 {
     struct pass first;
-    bool well = run_passes(job, "transfer", work_transfer, split, &first,
+    MPI_Info terms = split_terms("static", job->arguments->offload);
+    bool well = run_passes(job, "transfer", work_transfer, terms, &first,
                            &job->report.transfer);
-    split->offloaded = 0;
+    mpi_check(MPI_Info_free(&terms), "MPI_Info_free");
     return well;
 }
 
 static bool price_together(struct job *job)
 {
-    struct split split = {0};
+    const struct arguments *a = job->arguments;
     struct report *r = &job->report;
-    split_create(&split, &job->part, &job->workers, job->arguments->offload,
-                 job->problem);
-    bool well = all_well(job->problem);
-    if (well && job->arguments->transfer)
-        well = measure_transfer(job, &split);
-    well = well && run_passes(job, "price hybrid", work_together, &split, &r->first,
-                              &r->hybrid);
-    int64_t offloaded = split.offloaded, sum = 0;
-    split_free(&split);
-    mpi_check(MPI_Reduce(&offloaded, &sum, 1, MPI_INT64_T, MPI_SUM, 0, MPI_COMM_WORLD),
-              "MPI_Reduce");
+    int64_t sum = 0;
+    if (a->transfer && !measure_transfer(job))
+        return false;
+    MPI_Info terms = split_terms(a->schedule, a->offload);
+    bool well =
+        run_passes(job, "price hybrid", work_together, terms, &r->first, &r->hybrid);
+    mpi_check(MPI_Info_free(&terms), "MPI_Info_free");
+    mpi_check(
+        MPI_Reduce(&job->offloaded, &sum, 1, MPI_INT64_T, MPI_SUM, 0, MPI_COMM_WORLD),
+        "MPI_Reduce");
     r->offloaded = (double)sum / r->options / (r->repeat + 1);
     warn_once(job->workers.warning);
     return well;

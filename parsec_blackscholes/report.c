@@ -10,9 +10,8 @@ static void print_pricing(const struct report *r, FILE *to)
     print_time(to, "price alone", r->alone.total);
     fprintf(to, "  median of %d\n", r->repeat);
     print_time(to, "price hybrid", r->hybrid.total);
-    fprintf(to, "  median of %d; %.3f pricing, %.3f waiting; the first %.3f\n",
-            r->repeat, r->hybrid.local * 1e3, r->hybrid.waiting * 1e3,
-            r->first.total * 1e3);
+    fprintf(to, "  median of %d; %.3f predicted; the first %.3f\n", r->repeat,
+            r->hybrid.predicted * 1e3, r->first.total * 1e3);
     if (r->transfer.total > 0) {
         print_time(to, "transfer floor", r->transfer.total);
         fprintf(to, "  median of %d; the same without pricing\n", r->repeat);
@@ -24,7 +23,7 @@ bool report_print(const struct report *r, FILE *to)
     fprintf(to, "%-16s%12d\n", "options", r->options);
     fprintf(to, "%-16s%12d\n", "ranks", r->ranks);
     fprintf(to, "%-16s%12d\n", "workers", r->workers);
-    fprintf(to, "%-16s%12.3f     workers priced %.3f\n", "offload", r->offload,
+    fprintf(to, "%-16s%12s     workers priced %.3f\n", "schedule", r->schedule,
             r->offloaded);
     print_time(to, "read input", r->read);
     fputc('\n', to);

@@ -9,13 +9,15 @@
 
 /* Times in seconds.
  *
- * offload        as asked for; offloaded: part of the options that workers did price
+ * schedule       as asked for
+ * offloaded      part of the options that workers did price
  * alone, hybrid  medians of `repeat` passes; first: the hybrid pass before these
  * transfer       likewise, of passes that send and compute nothing; 0: not measured
  * errors         of all ranks */
 struct report {
     int options, ranks, workers, repeat;
-    double offload, offloaded;
+    const char *schedule;
+    double offloaded;
     double read, start, write;
     struct pass alone, hybrid, first, transfer;
     struct errors errors;

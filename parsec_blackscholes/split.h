@@ -1,5 +1,4 @@
-/* Who prices which options of a rank: the first ones itself, the last ones its
- * workers. */
+/* Pricing by the rank alone, and by the rank together with its workers. */
 #ifndef BLACKSCHOLES_SPLIT_H
 #define BLACKSCHOLES_SPLIT_H
 
@@ -14,51 +13,25 @@ struct part {
     int n;
 };
 
-/* Seconds of one pricing of all options. */
-struct pass {
-    double total;
-    double local;   /* until the rank had priced its own */
-    double waiting; /* from then on, for the workers */
-};
-
-/* One rank's split, used for any number of passes.
+/* One pricing of all options; seconds.
  *
- * first     the options from here on go to workers, in `chunks` chunks of `chunk`
- * offloaded options that workers have priced, in all passes together
- * The rest belongs to split.c. */
-struct split {
-    const struct part *part;
-    struct workers *workers;
-    int first, chunk, chunks;
-    MPIX_Function function;
+ * predicted  what the loop expected at its start; 0: it knew nothing
+ * offloaded  options that workers have priced */
+struct pass {
+    double total, predicted;
     int64_t offloaded;
-    int window;
-    int outstanding;
-    int next;
-    int returned;
-    int *returned_chunks;
-    int *chunk_of;
-    int *indices;
-    MPI_Request *requests;
-    MPI_Status *statuses;
 };
 
 /* The rank prices all of its options itself. */
 void price_alone(const struct part *part, struct pass *pass, struct progress *progress);
 
-bool split_create(struct split *split, const struct part *part, struct workers *workers,
-                  double offload, char *problem);
+/* The info for split_price; freed by the caller. `offload`: of static. */
+MPI_Info split_terms(const char *schedule, double offload);
 
-/* Sends the workers their options and gets as many prices, which are none: what pricing
- * by workers takes at least. */
-bool split_transfer(struct split *split, struct pass *pass, char *problem);
-
-/* The rank and its workers price at the same time. What a worker fails to do is
- * priced by the rank; workers->warning then says why. Returns false only if MPI
- * itself fails. */
-bool split_price(struct split *split, struct pass *pass, struct progress *progress,
-                 char *problem);
-
-void split_free(struct split *split);
+/* The rank and its workers run the function at the same time, divided as `terms` say.
+ * If that fails, the rank prices all itself, and workers->warning says why. */
+void split_price(const struct part *part, struct workers *workers,
+                 MPIX_Function function, MPI_Info terms, struct pass *pass,
+                 struct progress *progress);
 
 #endif

@@ -156,9 +156,12 @@ check '600 options, 4 ranks' same_prices 4
 check 'without workers' same_prices 2 --offload 0
 check 'none are missed then' silent
 check 'by workers only' same_prices 1 --offload 1
-check 'workers have priced all' reported offload '1\.000 +workers priced 1\.000'
+check 'workers have priced all' reported schedule 'static +workers priced 1\.000'
 check 'half by workers, 3 times' same_prices 4 --offload 0.5 --repeat 3
-check 'workers have priced half' reported offload '0\.500 +workers priced 0\.50'
+check 'workers have priced half' reported schedule 'static +workers priced 0\.50'
+check 'as workers are free' same_prices 2 --schedule dynamic
+check 'so that both end together' same_prices 2 --schedule model --repeat 3
+check 'that is told' reported schedule 'model +workers priced [01]\.'
 check 'the median is told' reported 'price alone' '.* median of 3'
 transfers() {
     same_prices 1 --transfer --repeat 3 &&
@@ -316,6 +319,7 @@ usage() { # PATTERN ARGUMENT...
 for value in 1.5 -0.1 nan abc ''; do
     usage '--offload: expected a fraction from 0 to 1' --offload "$value" in out
 done
+usage '--schedule: expected static, dynamic or model' --schedule guided in out
 for value in 0 -1 abc 99999999999999999999; do
     usage '--workers: expected a number from 1' --workers "$value" in out
 done
@@ -502,31 +506,33 @@ workers_killed() {
 check 'workers killed again and again' workers_killed
 
 # The program takes the function library that lies beside it.
-function_of() { # BODY PATTERN
+function_of() { # BODY PATTERN [OPTION...]
+    body=$1 pattern=$2
+    shift 2
     fresh
     mkdir "$dir/bin"
     cp "$program" "$dir/bin/blackscholes"
-    printf '#include <rfaas_function.h>\n#include <stdlib.h>\n%s\n' "$1" >"$dir/f.c"
+    printf '#include <rfaas_function.h>\n#include <stdlib.h>\n%s\n' "$body" >"$dir/f.c"
     ${CC:-cc} -shared -fPIC -I"$srcdir/include" -o "$dir/bin/libblackscholes.so" \
         "$dir/f.c" || return 1
     whole=$program program=$dir/bin/blackscholes
-    launch 2 "$scratch/large" "$output"
+    launch 2 "$@" "$shipped" "$output"
     program=$whole
-    [ $status -eq 0 ] && right_prices "$scratch/large" "$output" &&
-        one_message "$2" && reported offload '0\.500 +workers priced 0\.000'
+    [ $status -eq 0 ] && right_prices "$shipped" "$output" &&
+        one_message "$pattern" && reported schedule 'static +workers priced 0\.000'
 }
 check 'a function that returns an error' function_of \
     'RFAAS_FUNCTION(blackscholes_price) { (void)call; return 7; }' \
     'warning: a worker failed: .*returned 7'
 check 'a function that writes too little' function_of \
-    'RFAAS_FUNCTION(blackscholes_price) { call->out_size = 4; return 0; }' \
-    'warning: a worker failed: .*returned 0 and 1 of'
+    'RFAAS_FUNCTION(blackscholes_price) { call->out_size = call->out_capacity / 2; return 0; }' \
+    'warning: a worker failed: .*bytes'
 check 'a library without the function' function_of \
     'RFAAS_FUNCTION(something_else) { (void)call; return 0; }' \
     'warning: no function for the workers'
 check 'a function that crashes' function_of \
     'RFAAS_FUNCTION(blackscholes_price) { (void)call; abort(); }' \
-    'warning: a worker failed: '
+    'warning: a worker failed: ' --offload 1
 
 # ---- the progress bar ----
 
