@@ -244,7 +244,7 @@ static void test_executors(void)
     pool_begin(1);
     rfaas_function *increment = function_of("increment");
     CHECK_OK_FATAL(
-        rfaas_lease_iacquire(pool.session, 2, SETTINGS("wait_seconds=60"), &lease));
+        rfaas_lease_iacquire(pool.session, 2, SETTINGS("wait_seconds=5"), &lease));
     CHECK(still_waits(lease));
     pid_t second = executor_start(1);
     CHECK_EQUAL(await_lease(lease), RFAAS_OK);
