@@ -125,7 +125,8 @@ static bool price_together(struct job *job)
 bool job_price(struct job *job)
 {
     struct pass first;
-    if (!run_passes(job, "price alone", work_alone, NULL, &first, &job->report.alone))
+    if (!run_passes(job, "price alone", work_alone, MPI_INFO_NULL, &first,
+                    &job->report.alone))
         return false;
     double begin = MPI_Wtime();
     workers_lease(&job->workers, job->arguments->workers, job->arguments->transfer);
