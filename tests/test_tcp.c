@@ -9,6 +9,7 @@
 #include "wire.h"
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -84,7 +85,20 @@ static void test_addresses(void)
     }
 }
 
-static void test_names(void)
+/* A minimal system may know no names at all, not even this one. Asked of the system, not
+ * of what is tested. */
+static bool has_localhost(void)
+{
+    struct addrinfo *found = NULL;
+    bool has = getaddrinfo("localhost", NULL, NULL, &found) == 0;
+    if (has)
+        freeaddrinfo(found);
+    else
+        printf("SKIPPED: this machine has no name localhost (see /etc/hosts)\n");
+    return has;
+}
+
+static void check_localhost(void)
 {
     char found[RFAAS_ADDRESSES_MAX][RFAAS_ADDRESS_MAX];
     int count = 0, loopback = 0;
@@ -94,6 +108,14 @@ static void test_names(void)
         loopback += strcmp(found[i], "tcp:127.0.0.1:77") == 0 ||
                     strcmp(found[i], "tcp:[::1]:77") == 0;
     CHECK_EQUAL(loopback, count);
+}
+
+static void test_names(void)
+{
+    char found[RFAAS_ADDRESSES_MAX][RFAAS_ADDRESS_MAX];
+    int count = 0;
+    if (has_localhost())
+        check_localhost();
     CHECK_EQUAL(rfaas_address_resolve("unix:@x", found, &count), RFAAS_OK);
     CHECK(count == 1 && strcmp(found[0], "unix:@x") == 0);
     CHECK_EQUAL(rfaas_address_resolve("tcp:no host:1", found, &count),
@@ -159,7 +181,8 @@ static bool has_ipv6(void)
 static void test_welcome(void)
 {
     check_welcome("tcp:127.0.0.1:0");
-    check_welcome("localhost:0");
+    if (has_localhost())
+        check_welcome("localhost:0");
     check_welcome("0.0.0.0:0");
     check_welcome("tcp");
     if (has_ipv6())
@@ -172,6 +195,8 @@ static void test_welcome(void)
 static void test_by_name(void)
 {
     char name[RFAAS_ADDRESS_MAX];
+    if (!has_localhost())
+        return;
     begin("tcp:127.0.0.1:0", false);
     snprintf(name, sizeof name, "localhost%s", strrchr(server.address, ':'));
     struct caller caller = {.address = name, .key = &server.key};
