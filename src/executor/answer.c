@@ -1,33 +1,22 @@
 /* A worker's answers. A connection may fail while answers are on it of which nobody knows
  * whether they have arrived. So each is kept until its slot is used again, to be given
- * once more on the next connection. Short output is kept in the slot, which the client
- * leaves alone until it has the answer. Longer output stays where the function wrote it,
- * and no other function is run before the client has it. */
+ * once more on the next connection. Short output is copied for that, behind the answer, which
+ * doesn't wait for it. Longer output stays where the function wrote it, and no other
+ * function is run before the client has it. */
 #include "executor/worker_state.h"
 
 #include "base/clock.h"
 #include <string.h>
 
-enum {
-    /* Of output; copying so much takes less time than to hear that it has arrived. */
-    KEPT_IN_SLOT_MAX = 1024,
-};
-
 /* ---- keeping --------------------------------------------------------------------- */
 
-static struct rfaas_kept_answer *keep(uint32_t tag,
-                                      const struct rfaas_kept_answer *answer)
+static void keep(uint32_t tag, const struct rfaas_answer *answer)
 {
-    unsigned number = rfaas_tag_slot(tag);
-    struct rfaas_kept_answer *kept = &rfaas_worker.kept[number];
-    size_t room = rfaas_worker.slot_size - RFAAS_SLOT_LEAD;
-    *kept = *answer;
-    rfaas_worker.output_kept = kept->size > KEPT_IN_SLOT_MAX || kept->size > room;
-    if (kept->size > 0 && !rfaas_worker.output_kept)
-        kept->output = memcpy((unsigned char *)rfaas_worker.slots->base +
-                                  number * rfaas_worker.slot_size + RFAAS_SLOT_LEAD,
-                              kept->output, kept->size);
-    return kept;
+    struct rfaas_kept_answer *kept = &rfaas_worker.kept[rfaas_tag_slot(tag)];
+    kept->answer = *answer;
+    rfaas_worker.output_kept = answer->size > sizeof kept->copy;
+    if (answer->size > 0 && !rfaas_worker.output_kept)
+        kept->answer.output = memcpy(kept->copy, answer->output, answer->size);
 }
 
 int rfaas_output_delivered(void)
@@ -68,7 +57,7 @@ static void say(uint32_t immediate)
 }
 
 /* In parts, as long as messages can be. */
-static void send(uint32_t tag, struct rfaas_kept_answer *answer)
+static void send(uint32_t tag, struct rfaas_answer *answer)
 {
     const struct rfaas_invocation_header *header = &answer->header;
     const unsigned char *output = answer->output;
@@ -92,9 +81,11 @@ static void send(uint32_t tag, struct rfaas_kept_answer *answer)
 void rfaas_answer_send(uint32_t tag, int status, const void *output, size_t size,
                        const struct rfaas_invocation_header *header)
 {
-    struct rfaas_kept_answer answer = {
+    struct rfaas_answer answer = {
         .status = status, .size = size, .output = output, .header = *header};
-    send(tag, rfaas_worker.kept ? keep(tag, &answer) : &answer);
+    send(tag, &answer);
+    if (rfaas_worker.kept)
+        keep(tag, &answer);
 }
 
 void rfaas_answer_again(uint32_t tag)
@@ -103,7 +94,7 @@ void rfaas_answer_again(uint32_t tag)
     if (number < rfaas_worker.slot_count &&
         atomic_load_explicit(&rfaas_worker.page->begun[number], memory_order_relaxed) ==
             rfaas_tag_use(tag) + 1)
-        send(tag, &rfaas_worker.kept[number]);
+        send(tag, &rfaas_worker.kept[number].answer);
     else
         say(rfaas_answer(tag, RFAAS_ANSWER_NOT_BEGUN));
 }

@@ -13,13 +13,23 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* What an invocation was answered, kept until its slot is used again: the answer may be
- * lost with the connection. */
-struct rfaas_kept_answer {
+struct rfaas_answer {
     int status;
     size_t size;
-    const void *output; /* in the slot, or where the function has written it */
+    const void *output;
     struct rfaas_invocation_header header;
+};
+
+enum {
+    /* Of output; copying so much takes less time than to hear that it has arrived. */
+    RFAAS_KEPT_COPY_MAX = 1024,
+};
+
+/* An answer, kept until its slot is used again: it may be lost with the connection. */
+struct rfaas_kept_answer {
+    struct rfaas_answer
+        answer; /* `output` is the copy, or where the function wrote it */
+    unsigned char copy[RFAAS_KEPT_COPY_MAX];
 };
 
 /* One in a process, and the signal handler has to find it. */

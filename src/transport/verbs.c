@@ -85,8 +85,8 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
     return false;
 }
 
-/* Takes up to `max` (VERBS_POLL) entries of the queue; returns how many. `taken` counts those that
- * were completions for the user. */
+/* Takes up to `max` (at most VERBS_POLL) entries of the queue; returns how many. `taken`
+ * counts those that were completions for the user. */
 static int queue_poll(struct verbs_device *d, struct rfaas_completion *completions,
                       int max, int *taken)
 {
@@ -335,11 +335,15 @@ static int verbs_write(struct rfaas_endpoint *endpoint, const struct iovec *part
     int status = check_target(ep, address, length, key);
     if (status != RFAAS_OK)
         return status;
-    struct ibv_send_wr request = {
-        .opcode = IBV_WR_RDMA_WRITE_WITH_IMM,
-        .imm_data = htobe32(immediate),
-        .wr.rdma = {.remote_addr = address, .rkey = key},
-    };
+    /* Only what such a request has: compilers clear the whole of it by an instruction
+     * that takes as long as all else here. */
+    struct ibv_send_wr request;
+    request.next = NULL;
+    request.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+    request.imm_data = htobe32(immediate);
+    request.send_flags = 0;
+    request.wr.rdma.remote_addr = address;
+    request.wr.rdma.rkey = key;
     return send_parts(ep, parts, length > 0 ? count : 0,
                       (const struct verbs_memory *)from, length, &request);
 }
