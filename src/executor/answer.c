@@ -10,12 +10,15 @@
 
 /* ---- keeping --------------------------------------------------------------------- */
 
+/* The output area of another invocation may still be kept: only who has waited for its
+ * arrival says that it isn't. */
 static void keep(uint32_t tag, const struct rfaas_answer *answer)
 {
     struct rfaas_kept_answer *kept = &rfaas_worker.kept[rfaas_tag_slot(tag)];
     kept->answer = *answer;
-    rfaas_worker.output_kept = answer->size > sizeof kept->copy;
-    if (answer->size > 0 && !rfaas_worker.output_kept)
+    if (answer->size > sizeof kept->copy)
+        rfaas_worker.output_kept = true;
+    else if (answer->size > 0)
         kept->answer.output = memcpy(kept->copy, answer->output, answer->size);
 }
 
