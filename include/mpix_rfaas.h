@@ -234,9 +234,10 @@ MPIX_RFAAS_CALLS(MPIX_RFAAS_DECLARE)
  *   Shrinking takes the workers with the highest numbers: they finish what was sent
  *   to them, for 30 seconds at most; what still waits for one of them alone ends
  *   with MPIX_ERR_WORKER_LOST, what waits for any goes to others. After an error the
- *   lease is as it was. One call at a time for each lease. Local. Errors:
- *   MPI_ERR_ARG, MPI_ERR_INFO_VALUE, MPIX_ERR_NO_RESOURCES, MPIX_ERR_LEASE,
- *   MPIX_ERR_MANAGER.
+ *   lease is as it was; after MPIX_ERR_MANAGER (no answer within 10 seconds) it can't
+ *   be resized any more, and has given up the workers that it was to give up. One call
+ *   at a time for each lease. Local. Errors: MPI_ERR_ARG, MPI_ERR_INFO_VALUE,
+ *   MPIX_ERR_NO_RESOURCES, MPIX_ERR_LEASE, MPIX_ERR_MANAGER.
  *
  * MPIX_Lease_release(lease)
  *   Gives the workers back and sets the handle to MPIX_LEASE_NULL. Outstanding

@@ -187,7 +187,9 @@ RFAAS_API int rfaas_lease_renew(rfaas_lease *lease, double seconds);
  * any goes to others.
  * settings  as above, of which only wait_seconds (default: the lease's) and min_workers
  *           count: the least number of all workers that is a success (0: `workers`)
- * After an error the lease is as it was. Blocks, and makes progress meanwhile; one
+ * After an error the lease is as it was; after RFAAS_ERR_MANAGER (the manager hasn't
+ * answered within 10 seconds) it can't be resized any more, and has given up the workers
+ * that it was to give up. Blocks, and makes progress meanwhile; one
  * resize of a lease at a time.
  * Errors: RFAAS_ERR_ARGUMENT, RFAAS_ERR_NO_RESOURCES, RFAAS_ERR_LEASE_…,
  * RFAAS_ERR_MANAGER, RFAAS_ERR_NO_MEMORY. */

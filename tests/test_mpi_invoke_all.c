@@ -182,6 +182,35 @@ static void test_order(void)
     tear_down();
 }
 
+/* Of any predefined type, however many there are. */
+static void test_types(void)
+{
+    const MPI_Datatype types[] = {
+        MPI_SIGNED_CHAR,   MPI_UNSIGNED_CHAR,
+        MPI_SHORT,         MPI_UNSIGNED_SHORT,
+        MPI_INT,           MPI_UNSIGNED,
+        MPI_LONG,          MPI_UNSIGNED_LONG,
+        MPI_LONG_LONG_INT, MPI_UNSIGNED_LONG_LONG,
+        MPI_INT8_T,        MPI_INT16_T,
+        MPI_INT32_T,       MPI_INT64_T,
+        MPI_UINT8_T,       MPI_UINT16_T,
+        MPI_UINT32_T,      MPI_UINT64_T,
+        MPI_FLOAT,         MPI_DOUBLE,
+        MPI_AINT,          MPI_OFFSET,
+        MPI_COUNT,
+    };
+    const int each = 8, bytes = each * (int)sizeof(int32_t);
+    set_up();
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        int size;
+        CHECK_OK(MPI_Type_size(types[i], &size));
+        CHECK_OK(MPIX_Invoke_all(with.increment, with.in, WORKERS * each, NULL, NULL,
+                                 MPI_INT32_T, with.out, bytes / size, NULL, NULL,
+                                 types[i], MPI_MAX, with.lease, MPI_STATUS_IGNORE));
+    }
+    tear_down();
+}
+
 /* Nothing can be reduced of which there isn't enough. */
 static void test_short_results(void)
 {
@@ -309,6 +338,7 @@ int main(int argc, char **argv)
         {"elements with gaps", test_gaps},
         {"results are added up", test_reduction},
         {"results are reduced in the workers' order", test_order},
+        {"results of any predefined type are reduced", test_types},
         {"results that are too short for a reduction", test_short_results},
         {"return values are told", test_return_values},
         {"a worker fails, the others' results are there", test_failing_worker},

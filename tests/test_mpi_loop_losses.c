@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -300,6 +301,57 @@ static void test_lease_expires(void)
     tear_down();
 }
 
+/* The executor gives its cores back, and the workers' numbers wait for others. A loop may
+ * have begun by then: it does itself what waits with them. */
+static void test_no_cores(void)
+{
+    if (!set_up(SETTINGS("wait_seconds=60")))
+        return;
+    fill(1000);
+    CHECK_EQUAL(kill(with.executor, SIGTERM), 0);
+    double start = MPI_Wtime(), longest = 0;
+    for (int i = 0; MPI_Wtime() - start < 1.5; i++) {
+        double begin = MPI_Wtime();
+        MPI_Info info =
+            info_of(i % 2 ? SETTINGS("schedule=dynamic") : SETTINGS("schedule=model"));
+        CHECK_OK(MPIX_Parallel_for(with.slow, ELEMENTS, with.in, MPI_INT32_T, with.out,
+                                   MPI_INT32_T, with.lease, info));
+        MPI_Info_free(&info);
+        if (!all_right(ELEMENTS))
+            break;
+        if (MPI_Wtime() - begin > longest)
+            longest = MPI_Wtime() - begin;
+    }
+    CHECK(longest < 2 * test_slowness());
+    tear_down();
+}
+
+/* No descriptors, so no memory that workers reach: what can't be sent the rank does. */
+static void test_unsendable(void)
+{
+    struct rlimit old, none;
+    if (!set_up(NULL))
+        return;
+    MPIX_Function f = function_load(with.pool, "increment");
+    fill(1);
+    CHECK_FATAL(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    none = old;
+    none.rlim_cur = 3;
+    CHECK_FATAL(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    for (int i = 0; i < 2; i++) {
+        MPI_Info info =
+            info_of(i == 0 ? SETTINGS("schedule=static") : SETTINGS("local_threads=0"));
+        CHECK_OK(MPIX_Parallel_for(f, ELEMENTS, with.in, MPI_INT32_T, with.out,
+                                   MPI_INT32_T, with.lease, info));
+        MPI_Info_free(&info);
+    }
+    CHECK_FATAL(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    MPIX_Loop stats = {0};
+    CHECK_OK(MPIX_Loop_stats(f, &stats));
+    CHECK_EQUAL(stats.local, ELEMENTS);
+    tear_down();
+}
+
 static void test_lease_released(void)
 {
     if (!set_up(NULL))
@@ -336,6 +388,8 @@ int main(int argc, char **argv)
         {"a worker leaves before it has begun with a chunk", test_left_while_waiting},
         {"the executor is killed in a loop", test_executor},
         {"the lease expires in a loop", test_lease_expires},
+        {"a loop doesn't wait for cores", test_no_cores},
+        {"a rank does what can't be sent", test_unsendable},
         {"the lease is released in a loop", test_lease_released},
         {"the pool is freed in a loop", test_pool_freed},
         {NULL, NULL},

@@ -310,6 +310,25 @@ static void test_failing_elements(void)
     tear_down();
 }
 
+/* A value that no function may return fails its elements alone, however many they are: no
+ * worker has crashed. */
+static void test_foul_values(void)
+{
+    enum { APART = 500 };
+    int wrong = 0;
+    set_up(NULL);
+    MPIX_Function f = function_load(shared_pool(), "increment_but_5");
+    for (int i = 0; i < ELEMENTS; i++)
+        with.in[i] = i % APART == 0 ? -5 : i;
+    int code = loop(f, ELEMENTS, with.lease, SETTINGS("local_threads=0", "chunk=1000"));
+    CHECK_CODE(code, MPIX_ERR_FUNCTION, "40 of 20000 elements failed, the first is 0");
+    CHECK_CODE(code, MPIX_ERR_FUNCTION, "returned a value outside 0..32767");
+    for (int i = 0; i < ELEMENTS; i++)
+        wrong += i % APART != 0 && with.out[i] != i + 1;
+    CHECK_EQUAL(wrong, 0);
+    tear_down();
+}
+
 /* They fail in a loop that is known to be short, too. */
 static void test_failing_at_home(void)
 {
@@ -323,6 +342,21 @@ static void test_failing_at_home(void)
     with.in[50] = 50;
     CHECK_OK(loop(f, 200, with.lease, NULL));
     CHECK_EQUAL(stats_of(f).failed, 0);
+    tear_down();
+}
+
+/* A short loop looks at its lease all the same. */
+static void test_lease_of_another_pool(void)
+{
+    set_up(NULL);
+    MPIX_Pool other = pool_create(MPI_COMM_SELF, SETTINGS("cores=1"));
+    MPIX_Lease lease = lease_acquire(other, 1, NULL);
+    MPIX_Function f = function_load(shared_pool(), "increment");
+    for (int i = 0; i < 4; i++) {
+        CHECK_OK(loop(f, 200, with.lease, NULL));
+        CHECK_CODE(loop(f, 200, lease, NULL), MPI_ERR_ARG, "pool");
+    }
+    CHECK_OK(MPIX_Pool_free(&other));
     tear_down();
 }
 
@@ -500,7 +534,9 @@ int main(int argc, char **argv)
         {"elements with gaps are packed", test_gaps},
         {"elements in memory of the pool", test_pool_memory},
         {"elements that fail are found, the others done", test_failing_elements},
+        {"what returns a foul value fails alone", test_foul_values},
         {"an element fails in a short loop", test_failing_at_home},
+        {"a short loop takes no lease of another pool", test_lease_of_another_pool},
         {"all elements fail", test_all_fail},
         {"a result that is too short is a failure", test_short_output},
         {"elements that crash workers are found", test_crashing_elements},

@@ -24,6 +24,13 @@ enum request_state {
     REQUEST_DONE,
 };
 
+/* What a worker has said of a request that failed. */
+enum request_answer {
+    REQUEST_UNANSWERED, /* nothing: it was lost, or never got it */
+    REQUEST_ANSWERED,
+    REQUEST_NOT_LOADED, /* it doesn't have the function; nothing ran */
+};
+
 struct rfaas_request {
     rfaas_session *session;
     rfaas_lease *lease; /* not to be followed once it is done */
@@ -41,6 +48,7 @@ struct rfaas_request {
     /* Written before `state` says DONE (release), read after (acquire): rfaas_test
      * looks without the lock. */
     struct rfaas_result result;
+    enum request_answer answer;
     char *text; /* of the error, or NULL */
     _Atomic int state;
     rfaas_done_call *done; /* NULL: the user tests */
@@ -270,6 +278,8 @@ RFAAS_PRIVATE_API int rfaas_invoke_call(rfaas_lease *lease, int worker,
                                         rfaas_request **request);
 RFAAS_PRIVATE_API const struct rfaas_result *
 rfaas_request_result(const rfaas_request *request);
+RFAAS_PRIVATE_API enum request_answer
+rfaas_request_answer(const rfaas_request *request);
 /* The sentence for a failed request; never NULL. */
 RFAAS_PRIVATE_API const char *rfaas_request_text(const rfaas_request *request);
 RFAAS_PRIVATE_API void rfaas_request_free(rfaas_request **request);
@@ -288,8 +298,6 @@ rfaas_function_callable(const rfaas_function *function);
 RFAAS_PRIVATE_API void rfaas_function_hold(rfaas_function *function);
 /* Its name; valid as long as the function. */
 RFAAS_PRIVATE_API const char *rfaas_function_name(const rfaas_function *function);
-/* Whether a worker couldn't load it: it works in this process alone, then. */
-RFAAS_PRIVATE_API bool rfaas_function_broken(rfaas_function *function);
 /* rfaas_lease_resize without blocking: begun, and RFAAS_IN_PROGRESS until it is over. */
 RFAAS_PRIVATE_API int rfaas_lease_resize_begin(rfaas_lease *lease, int workers,
                                                const char *const settings[]);

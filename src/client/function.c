@@ -173,14 +173,6 @@ const char *rfaas_function_name(const rfaas_function *function)
     return function->name;
 }
 
-bool rfaas_function_broken(rfaas_function *function)
-{
-    session_lock(function->session);
-    bool broken = function->broken != NULL;
-    session_unlock(function->session);
-    return broken;
-}
-
 void rfaas_function_hold(rfaas_function *function)
 {
     session_lock(function->session);

@@ -131,9 +131,10 @@ static void failure_text(const rfaas_request *request, int status, int worker,
         break;
     case RFAAS_ERR_FUNCTION:
         snprintf(text, size, "function '%s' on worker %d: %s", function->name, worker,
-                 function->broken ? function->broken
-                                  : "not loadable there, or returned a value "
-                                    "outside 0..32767");
+                 request->answer == REQUEST_ANSWERED
+                     ? "returned a value outside 0..32767"
+                 : function->broken ? function->broken
+                                    : "not loadable there");
         break;
     default:
         snprintf(text, size, "function '%s' on worker %d: %s", function->name, worker,
@@ -148,6 +149,10 @@ static void request_complete(rfaas_request *request, int worker, int answer,
     char text[CONTROL_TEXT_MAX];
     if (answer >= 0 && length > request->out_capacity)
         answer = RFAAS_ERR_TRUNCATE;
+    request->answer =
+        answer == RFAAS_ANSWER_NOT_LOADED ? REQUEST_NOT_LOADED : REQUEST_ANSWERED;
+    if (answer == RFAAS_ANSWER_NOT_LOADED)
+        answer = RFAAS_ERR_FUNCTION;
     if (answer < 0) {
         result.status = answer;
         failure_text(request, answer, worker, text, sizeof text);
@@ -289,6 +294,7 @@ static void request_fill(rfaas_request *request, rfaas_lease *lease, int worker,
     request->out = out;
     request->out_capacity = out_capacity;
     request->received = 0;
+    request->answer = REQUEST_UNANSWERED;
     request->wanted = worker;
     request->order = lease->order++;
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);

@@ -92,6 +92,11 @@ const struct rfaas_result *rfaas_request_result(const rfaas_request *request)
     return &request->result;
 }
 
+enum request_answer rfaas_request_answer(const rfaas_request *request)
+{
+    return request->answer;
+}
+
 const char *rfaas_request_text(const rfaas_request *request)
 {
     return request->text ? request->text : rfaas_status_string(request->result.status);

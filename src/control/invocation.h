@@ -76,6 +76,9 @@ enum { RFAAS_ANSWER_CONNECTED = INT16_MIN + 1 };
 /* After a connection has failed: the invocation never began, and is to be sent again. */
 enum { RFAAS_ANSWER_NOT_BEGUN = INT16_MIN + 2 };
 
+/* The worker couldn't load the function: nothing ran. */
+enum { RFAAS_ANSWER_NOT_LOADED = INT16_MIN + 3 };
+
 static inline uint32_t rfaas_answer_tag(uint32_t immediate)
 {
     return immediate & 0xffffu;

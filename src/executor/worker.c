@@ -210,7 +210,7 @@ static int execute(unsigned char *slot, size_t length,
     if (!found)
         found = function_await(number);
     if (!found || found->state == RFAAS_FUNCTION_BROKEN)
-        return RFAAS_ERR_FUNCTION;
+        return RFAAS_ANSWER_NOT_LOADED;
     struct rfaas_loaded_function f = *found; /* the table may move below */
     int status = input_find(slot, length, header->function, call);
     if (status != RFAAS_OK)

@@ -194,6 +194,15 @@ static void on_done(rfaas_request *inner, void *arg)
 
 /* ---- beginning ------------------------------------------------------------------- */
 
+static bool is_predefined(MPI_Datatype type)
+{
+    int integers, addresses, types, combiner;
+    return mpix_named_size(type) >= 0 ||
+           (MPI_Type_get_envelope(type, &integers, &addresses, &types, &combiner) ==
+                MPI_SUCCESS &&
+            combiner == MPI_COMBINER_NAMED);
+}
+
 /* Room for the results of all workers, where they are to be reduced. */
 static int results_create(struct team *team, const struct side *out)
 {
@@ -208,7 +217,7 @@ static int results_create(struct team *team, const struct side *out)
             rfaas_alloc(team->pool->session, (size_t)bytes, &team->results));
     /* The user may free the datatype meanwhile, unless it is a predefined one, and of
      * these MPI's operations don't take duplicates. */
-    if (code != MPI_SUCCESS || mpix_named_size(out->type) >= 0)
+    if (code != MPI_SUCCESS || is_predefined(out->type))
         return code;
     code = MPI_Type_dup(out->type, &team->result.type);
     team->owns_type = code == MPI_SUCCESS;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include <stdlib.h>
+#include <utlist.h>
 
 /* A lease that is being acquired in the background. It has two owners: its request,
  * until on_free, and the pool's list. MPI_Request_free of MPICH calls on_free early. */
@@ -26,6 +27,17 @@ static MPIX_Lease handle_create(MPIX_Pool pool)
     pool->leases = handle;
     pthread_mutex_unlock(&pool->mutex);
     return handle;
+}
+
+/* Takes a handle back that nobody was given, and its lease. */
+static void handle_drop(MPIX_Lease handle)
+{
+    MPIX_Pool pool = handle->pool;
+    rfaas_lease_release(handle->lease);
+    pthread_mutex_lock(&pool->mutex);
+    LL_DELETE(pool->leases, handle);
+    pthread_mutex_unlock(&pool->mutex);
+    free(handle);
 }
 
 /* The lease behind a handle, or the error of the handle. */
@@ -112,8 +124,7 @@ MPIX_DEFINE(Lease_acquire,
         return MPI_SUCCESS;
     }
     code = mpix_error_code(status, rfaas_last_error());
-    rfaas_lease_release(handle->lease);
-    handle->lease = NULL;
+    handle_drop(handle);
     return mpix_raise(pool->comm, code);
 }
 
@@ -166,8 +177,7 @@ MPIX_DEFINE(Lease_iacquire, (MPIX_Pool pool, int workers, MPI_Info info,
     }
     code = mpix_request_start(on_query, on_free, on_cancel, a, &a->request);
     if (code != MPI_SUCCESS) {
-        rfaas_lease_release(a->lease->lease);
-        a->lease->lease = NULL;
+        handle_drop(a->lease);
         free(a);
         return mpix_raise(pool->comm, code);
     }

@@ -20,8 +20,9 @@ struct loop_settings {
 
 /* A worker as the loop sees it. */
 struct loop_worker {
-    bool gone;      /* it gets no more */
-    int chunks;     /* it has */
+    bool gone;  /* it gets no more */
+    bool away;  /* what waited for it was taken back, and it hasn't answered since */
+    int chunks; /* it has */
     int64_t queued; /* elements in them */
     uint64_t since; /* when it began with the first of them, as far as is known */
 };

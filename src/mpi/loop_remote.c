@@ -2,6 +2,7 @@
 #include "mpi/loop.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -93,39 +94,53 @@ static void all_leave(struct mpix_loop *loop)
 
 /* What a failed chunk means: the function's fault, the worker's, or nobody's. */
 static void judge(struct mpix_loop *loop, const struct loop_chunk *chunk,
-                  const struct rfaas_result *result, const char *text)
+                  const struct rfaas_result *result, enum request_answer answer,
+                  const char *text)
 {
+    struct loop_worker *worker = &loop->workers[chunk->worker];
     bool ran = result->worker >= 0; /* if not, its worker has left the lease */
     switch (result->status) {
     case RFAAS_ERR_CANCELLED:
+        worker->away = true;
         loop_work_return(&loop->work, &chunk->span);
         break;
     case RFAAS_ERR_FUNCTION:
     case RFAAS_ERR_TRUNCATE:
-        if (rfaas_function_broken(loop->function)) {
-            loop_work_pardon(&loop->work);
+        if (answer == REQUEST_NOT_LOADED) {
             loop_work_return(&loop->work, &chunk->span);
-            all_leave(loop);
-        } else {
-            loop_work_failed(&loop->work, &chunk->span, true, text);
+            worker_leaves(loop, worker);
+            break;
         }
+        /* What writes behind its output is as bad as a crash: the rank has no guard. */
+        loop_work_failed(
+            &loop->work, &chunk->span,
+            answer != REQUEST_ANSWERED || result->status == RFAAS_ERR_TRUNCATE, text);
         break;
-    default:
+    case RFAAS_ERR_WORKER_LOST:
+    case RFAAS_ERR_LEASE_EXPIRED:
+    case RFAAS_ERR_LEASE_RELEASED:
+    case RFAAS_ERR_LEASE_REVOKED:
         loop->suspicion = true;
         loop_work_lost(&loop->work, &chunk->span,
                        ran && result->status == RFAAS_ERR_WORKER_LOST, text);
+        break;
+    default: /* it can't get at the elements, and wouldn't the next time */
+        rfaas_debug("loop: worker %d gets no more: %s", chunk->worker, text);
+        loop_work_return(&loop->work, &chunk->span);
+        worker_leaves(loop, worker);
     }
     if (loop->usable == 0)
         loop_work_condemn(&loop->work);
 }
 
 static void take_in(struct mpix_loop *loop, const struct loop_chunk *chunk,
-                    const struct rfaas_result *result, const char *text)
+                    const struct rfaas_result *result, enum request_answer answer,
+                    const char *text)
 {
     char sentence[LOOP_TEXT_MAX];
     size_t wanted = (size_t)chunk->span.count * loop->out_size;
     if (result->status != RFAAS_OK) {
-        judge(loop, chunk, result, text);
+        judge(loop, chunk, result, answer, text);
     } else if (result->function_status == 0 && result->out_size == wanted) {
         loop_work_done(&loop->work, &chunk->span, true);
     } else {
@@ -145,6 +160,7 @@ static void on_done(rfaas_request *inner, void *arg)
     struct loop_chunk *chunk = arg;
     struct mpix_loop *loop = chunk->loop;
     struct rfaas_result result = *rfaas_request_result(inner);
+    enum request_answer answer = rfaas_request_answer(inner);
     char text[LOOP_TEXT_MAX] = "";
     if (result.status != RFAAS_OK)
         snprintf(text, sizeof text, "%s", rfaas_request_text(inner));
@@ -155,11 +171,13 @@ static void on_done(rfaas_request *inner, void *arg)
     if (result.status == RFAAS_OK)
         loop_model_answered(&loop->model, (double)(now - worker->since),
                             (double)chunk->span.count, chunk->to_idle);
-    if (result.status != RFAAS_ERR_CANCELLED)
+    if (result.status != RFAAS_ERR_CANCELLED) {
         worker->since = now;
+        worker->away = false;
+    }
     worker->chunks--;
     worker->queued -= chunk->span.count;
-    take_in(loop, chunk, &result, text);
+    take_in(loop, chunk, &result, answer, text);
     loop->free_chunks[loop->free_count++] = chunk;
     loop->underway--;
     loop_wake(loop);
@@ -224,7 +242,9 @@ static int64_t wanted(struct mpix_loop *loop, int i)
     double end = expected_end(loop), most = (double)cached_elements(loop);
     if (end <= 0) /* nothing is known: one element shows what it takes */
         return worker->chunks == 0 ? 1 : 0;
-    double chunk = loop_model_chunk(&loop->model, end, loop->ready[i], most);
+    double chunk = 0;
+    if (settings->threads == 0 || loop_model_pays(&loop->model, loop->sender_works))
+        chunk = loop_model_chunk(&loop->model, end, loop->ready[i], most);
     if (chunk < 1)
         chunk = chunk_anyway(loop);
     if (chunk >= 1 && settings->chunk > 0)
@@ -291,6 +311,17 @@ static rfaas_lease *lease_of(struct mpix_loop *loop)
     return loop->usable > 0 ? lease : NULL;
 }
 
+/* Of elements that are done again a chunk is given as a whole: 1, or 0 for a worker that
+ * shall get none. What was taken back from one that isn't there is left to threads. */
+static int64_t takes_again(const struct mpix_loop *loop,
+                           const struct loop_worker *worker)
+{
+    if (worker->gone)
+        return 0;
+    return !worker->away || loop->settings.threads == 0 ||
+           !loop_work_suits_threads(&loop->work);
+}
+
 void loop_feed(struct mpix_loop *loop)
 {
     if (loop->usable == 0 || loop->ended)
@@ -310,7 +341,7 @@ void loop_feed(struct mpix_loop *loop)
             struct loop_span span;
             int64_t most = loop->workers[i].gone ? 0 : wanted(loop, i);
             if (loop->work.again_count > 0 && loop->workers[i].chunks == 0)
-                most = loop->workers[i].gone ? 0 : 1; /* of which it doesn't hold */
+                most = takes_again(loop, &loop->workers[i]);
             if (most > 0 && loop_work_take_last(&loop->work, most, &span))
                 sent |= chunk_send(loop, lease, i, &span);
         }

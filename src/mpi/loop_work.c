@@ -119,12 +119,6 @@ void loop_work_condemn(struct loop_work *work)
     work->again_count = kept;
 }
 
-void loop_work_pardon(struct loop_work *work)
-{
-    for (size_t i = 0; i < work->again_count; i++)
-        work->again[i].crashed = false;
-}
-
 /* ---- taking ---------------------------------------------------------------------- */
 
 static bool take_again(struct loop_work *work, size_t index, struct loop_span *span)
@@ -137,11 +131,21 @@ static bool take_again(struct loop_work *work, size_t index, struct loop_span *s
     return true;
 }
 
+static bool suits_threads(const struct loop_span *span)
+{
+    return !span->crashed && span->losses == 0;
+}
+
+bool loop_work_suits_threads(const struct loop_work *work)
+{
+    return work->again_count > 0 && suits_threads(&work->again[work->again_count - 1]);
+}
+
 bool loop_work_take_first(struct loop_work *work, int64_t most, bool alone,
                           struct loop_span *span)
 {
     for (size_t i = work->again_count; i-- > 0;)
-        if (!work->again[i].crashed && (alone || work->again[i].losses == 0))
+        if (suits_threads(&work->again[i]) || (alone && !work->again[i].crashed))
             return take_again(work, i, span);
     int64_t end =
         work->has_border && !alone ? smaller(work->border, work->back) : work->back;

@@ -55,6 +55,8 @@ bool loop_work_take_first(struct loop_work *work, int64_t most, bool alone,
 /* The next elements for a worker: those that are to be done again, of which `most`
  * doesn't hold, before others. */
 bool loop_work_take_last(struct loop_work *work, int64_t most, struct loop_span *span);
+/* Whether what a worker would get next is to be done again, and threads may do it. */
+bool loop_work_suits_threads(const struct loop_work *work);
 /* Elements that nobody has had and workers may have. */
 int64_t loop_work_offered(const struct loop_work *work);
 
@@ -71,7 +73,5 @@ void loop_work_lost(struct loop_work *work, const struct loop_span *span, bool g
 void loop_work_return(struct loop_work *work, const struct loop_span *span);
 /* There are no workers, so what has crashed one can't be tried anywhere any more. */
 void loop_work_condemn(struct loop_work *work);
-/* The crashes were none: workers just don't have the function. */
-void loop_work_pardon(struct loop_work *work);
 
 #endif

@@ -53,7 +53,8 @@ static bool done_at_home(MPIX_Function function, MPI_Count n, const void *in,
     size_t in_size, out_size;
     if (!function || n <= 0 || info != MPI_INFO_NULL || !in || !out ||
         n > atomic_load_explicit(&function->home_most, memory_order_relaxed) ||
-        !function->function || (lease && !lease->lease) ||
+        !function->function ||
+        (lease && (!lease->lease || lease->pool != function->pool)) ||
         !sizes_known(intype, outtype, &in_size, &out_size))
         return false;
     struct rfaas_call call = {

@@ -24,6 +24,21 @@ RFAAS_FUNCTION(increment_but_7)
     return 0;
 }
 
+/* Each plus one; returns -1, which is no function's status, if one of them is -5. */
+RFAAS_FUNCTION(increment_but_5)
+{
+    const int32_t *in = call->in;
+    int32_t *out = call->out;
+    size_t n = call->in_size / sizeof *in;
+    for (size_t i = 0; i < n; i++) {
+        if (in[i] == -5)
+            return -1;
+        out[i] = in[i] + 1;
+    }
+    call->out_size = n * sizeof *out;
+    return 0;
+}
+
 /* Each plus one; crashes a worker if one of them is -9. */
 RFAAS_FUNCTION(increment_but_9)
 {
