@@ -277,7 +277,7 @@ static void test_killed_while_draining(void)
     pid_t before = worker_pid(lease, 0);
     executor_start(1);
     batch.count = 0;
-    batch_add(&batch, lease, 0, work, SENT, 1000000);
+    batch_add(&batch, lease, 0, work, SENT, (uint32_t)(1000000 * test_slowness()));
     batch_add(&batch, lease, 0, work, COUNT - SENT, 1000);
     drain_first();
     CHECK(worker_pid(lease, 0) != before); /* who has the number now */
