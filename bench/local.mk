@@ -7,9 +7,14 @@ endif
 # bench/rdma, a script, and what it runs.
 noinst_PROGRAMS += bench/round_trips
 noinst_DATA += bench/functions.so
-bench_round_trips_SOURCES = bench/round_trips.c
+bench_round_trips_SOURCES = bench/round_trips.c bench/samples.h
 bench_round_trips_LDFLAGS = $(AM_LDFLAGS) -no-install
 bench_round_trips_LDADD = librfaas.la
+if WITH_VERBS
+noinst_PROGRAMS += bench/verbs_round_trips
+bench_verbs_round_trips_SOURCES = bench/verbs_round_trips.c bench/samples.h
+bench_verbs_round_trips_LDADD = $(VERBS_LIBS)
+endif
 EXTRA_DIST += bench/rdma
 CLEANFILES += bench/functions.so
 EXTRA_DIST += bench/functions.c

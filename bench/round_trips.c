@@ -1,14 +1,11 @@
-/* Round trips of rfaas_invoke over one transport, for bench/rdma: a line
- *     MODE MEMORY BYTES MEDIAN P99
- * each, in ns. MODE: hot (the worker polls) or warm (it sleeps). MEMORY: pool, where the
- * arguments lie in memory of rfaas_alloc, or malloc. */
+/* Round trips of rfaas_invoke over one transport, for bench/rdma; a line each. MODE: hot
+ * (the worker polls) or warm (it sleeps). MEMORY: pool, where the arguments lie in memory of
+ * rfaas_alloc, or malloc. */
+#include "samples.h"
+
 #include <rfaas.h>
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static const char usage_text[] =
     "Usage: round_trips MANAGER_ADDRESS KEY_FILE LIBRARY [BYTES...]\n"
@@ -16,13 +13,7 @@ static const char usage_text[] =
     "arguments\n"
     "in memory of the pool and of malloc; default: 8 1024 65536 1048576 bytes.\n";
 
-enum {
-    SIZES_MAX = 16,
-    SAMPLES_MAX = 2000,
-    SAMPLES_MIN = 40,
-    BYTES_PER_SIZE = 16 << 20, /* that are sent, as far as the two above allow */
-    WARM_PAUSE_US = 50,        /* in which a worker falls asleep */
-};
+enum { SIZES_MAX = 16 };
 
 static rfaas_session *session;
 static rfaas_function *bounce;
@@ -35,25 +26,13 @@ static void check(int status, const char *what)
     exit(1);
 }
 
-static double now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e9 * (double)t.tv_sec + (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double round_trip(rfaas_lease *lease, const void *in, void *out, size_t size)
 {
     rfaas_request *request;
     double start = now_ns();
     int status;
-    check(rfaas_invoke(lease, 0, bounce, in, size, out, size, &request), "rfaas_invoke");
+    check(rfaas_invoke(lease, 0, bounce, in, size, out, size, &request),
+          "rfaas_invoke");
     while ((status = rfaas_test(&request, NULL)) == RFAAS_IN_PROGRESS)
         continue;
     double end = now_ns();
@@ -85,24 +64,15 @@ static void memory_put(const char *kind, void *memory)
 static void measure(rfaas_lease *lease, const char *mode, const char *kind, size_t size)
 {
     static double times[SAMPLES_MAX];
-    size_t samples = BYTES_PER_SIZE / size;
-    samples = samples > SAMPLES_MAX ? SAMPLES_MAX : samples;
-    samples = samples < SAMPLES_MIN ? SAMPLES_MIN : samples;
     bool warm = strcmp(mode, "warm") == 0;
-    if (warm && samples > 300)
-        samples = 300;
+    size_t samples = samples_of(size, warm);
     void *in = memory_get(kind, size), *out = memory_get(kind, size);
     for (size_t i = 0; i < samples; i++) {
-        double awake = now_ns() + (warm ? 1e3 * WARM_PAUSE_US : 0);
-        while (now_ns() < awake)
-            continue; /* it is the worker that is to wake up, not this process */
+        if (warm)
+            pause_awake();
         times[i] = round_trip(lease, in, out, size);
     }
-    size_t skip = samples / 10, n = samples - skip; /* that warmed up */
-    qsort(times + skip, n, sizeof *times, compare);
-    printf("%s %s %zu %.0f %.0f\n", mode, kind, size, times[skip + n / 2],
-           times[skip + (size_t)(0.99 * (double)n)]);
-    fflush(stdout);
+    samples_print(mode, kind, size, times, samples);
     memory_put(kind, in);
     memory_put(kind, out);
 }
@@ -130,7 +100,8 @@ int main(int argc, char **argv)
     snprintf(key, sizeof key, "key_file=%s", argv[2]);
     const char *const settings[] = {address, key, "threads=single", NULL};
     check(rfaas_session_open(settings, &session), "rfaas_session_open");
-    check(rfaas_function_load(session, argv[3], "bounce", &bounce), "rfaas_function_load");
+    check(rfaas_function_load(session, argv[3], "bounce", &bounce),
+          "rfaas_function_load");
     for (int m = 0; m < 2; m++) {
         const char *const terms[] = {modes[m][1], "wait_seconds=10", NULL};
         rfaas_lease *lease;
