@@ -88,34 +88,60 @@ static void client_say(Rfaas__Message__BodyCase body, void *content)
     say(to_executor, &message);
 }
 
-/* A lease of one worker, at an executor that is reached by TCP. */
-static void begin_remote(void)
+static void begin_pool(void)
 {
-    char line[256], boot_id[RFAAS_BOOT_ID_MAX];
+    char line[256];
     begin_listening("127.0.0.1:0");
     key_file_write();
     executor_run(rfaas_manager_network_address(manager), key_file, line);
     CHECK_EQUAL(strcmp(line, "ready"), 0);
     to_manager = peer(CLIENT);
-    say_request(to_manager, 1, FOREVER, 0);
-    const Rfaas__LeaseGrant *grant = hear(to_manager, BODY(LEASE_GRANT))->lease_grant;
+}
+
+static void executor_call(const char *name)
+{
+    CHECK_FATAL(rfaas_connect(executor_address, "executor", &key, CLIENT, name, 1 << 20,
+                              NULL, &to_executor) == RFAAS_OK);
+}
+
+/* How to open the granted part. Like a client of a later version it says more than the
+ * executor knows. */
+static Rfaas__LeaseOpen terms_of(const Rfaas__LeaseGrant *grant)
+{
+    static char transport[] = "shm";
+    static uint8_t later[] = {5, 'l', 'a', 't', 'e', 'r'};
+    static ProtobufCMessageUnknownField more = {
+        1000, PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED, sizeof later, later};
     Rfaas__LeaseOpen open = RFAAS__LEASE_OPEN__INIT;
+    open.base.n_unknown_fields = 1;
+    open.base.unknown_fields = &more;
     open.lease = lease = grant->lease;
     open.token = grant->token;
     open.part = grant->parts[0]->part;
-    rfaas_host_boot_id(boot_id);
-    CHECK_EQUAL(strcmp(grant->parts[0]->boot_id, boot_id), 0);
-    CHECK(strncmp(grant->parts[0]->address, "unix:@", 6) == 0);
-    snprintf(executor_address, sizeof executor_address, "%s",
-             grant->parts[0]->network_address);
-    CHECK(rfaas_address_is_tcp(executor_address));
-    CHECK_FATAL(rfaas_connect(executor_address, "executor", &key, CLIENT, "by hand",
-                              1 << 20, NULL, &to_executor) == RFAAS_OK);
-    open.workers_in_lease = 1;
-    open.transport = (char[]){"shm"};
+    open.first_worker = grant->parts[0]->first;
+    open.workers_in_lease = grant->workers;
+    open.transport = transport;
     open.slots = 1;
     open.slot_size = 4096;
     open.inline_max = 192;
+    snprintf(executor_address, sizeof executor_address, "%s",
+             grant->parts[0]->network_address);
+    return open;
+}
+
+/* A lease of one worker, at an executor that is reached by TCP. */
+static void begin_remote(void)
+{
+    char boot_id[RFAAS_BOOT_ID_MAX];
+    begin_pool();
+    say_request(to_manager, 1, FOREVER, 0);
+    const Rfaas__LeaseGrant *grant = hear(to_manager, BODY(LEASE_GRANT))->lease_grant;
+    Rfaas__LeaseOpen open = terms_of(grant);
+    rfaas_host_boot_id(boot_id);
+    CHECK_EQUAL(strcmp(grant->parts[0]->boot_id, boot_id), 0);
+    CHECK(strncmp(grant->parts[0]->address, "unix:@", 6) == 0);
+    CHECK(rfaas_address_is_tcp(executor_address));
+    executor_call("by hand");
     client_say(BODY(LEASE_OPEN), &open);
 }
 

@@ -124,6 +124,9 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
                           (unsigned long long)terms->lease);
     strcpy(lease->transport, terms->transport);
     lease->terms = *terms;
+    /* What a later protocol added belongs to the message, which goes. */
+    lease->terms.base.n_unknown_fields = 0;
+    lease->terms.base.unknown_fields = NULL;
     lease->terms.transport = lease->transport;
     lease->terms.token = 0; /* none of the workers' business */
     lease->token = terms->token;
