@@ -154,6 +154,27 @@ static uint32_t hear_ready(void)
     return ready->pid;
 }
 
+static void say_resize(uint32_t workers)
+{
+    Rfaas__LeaseResize body = RFAAS__LEASE_RESIZE__INIT;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    body.lease = lease;
+    body.workers = workers;
+    message.body_case = BODY(LEASE_RESIZE);
+    message.lease_resize = &body;
+    say(to_manager, &message);
+}
+
+/* The executor has seen the end of the process; waits for that. */
+static bool is_reaped(pid_t pid)
+{
+    uint64_t end = rfaas_clock_ns() + PATIENCE_MS * MS;
+    while (kill(pid, 0) == 0)
+        if (rfaas_clock_ns() >= end || poll(NULL, 0, 1) != 0)
+            return false;
+    return true;
+}
+
 static void end_remote(void)
 {
     rfaas_stream_free(to_executor);
@@ -287,6 +308,44 @@ static void test_killed(void)
     end_remote();
 }
 
+/* The executor loses the client, and ends its workers; to the manager the client is
+ * there, and it gives back what it has lost. The cores are free then. */
+static void shrunk_after_loss(uint32_t grown)
+{
+    enum { CORES = 2 };
+    pid_t pids[CORES];
+    begin_pool();
+    say_request(to_manager, CORES - grown, FOREVER, 0);
+    for (uint32_t i = 0; i < CORES;) {
+        const Rfaas__LeaseGrant *grant =
+            hear(to_manager, BODY(LEASE_GRANT))->lease_grant;
+        Rfaas__LeaseOpen open = terms_of(grant);
+        uint32_t workers = grant->parts[0]->workers;
+        if (i == 0)
+            executor_call("to be lost");
+        client_say(BODY(LEASE_OPEN), &open);
+        while (workers-- > 0)
+            pids[i++] = (pid_t)hear_ready();
+        if (i < CORES)
+            say_resize(CORES);
+    }
+    rfaas_stream_free(to_executor);
+    to_executor = NULL;
+    for (int i = 0; i < CORES; i++)
+        CHECK(is_reaped(pids[i]));
+    say_resize(1);
+    CHECK_EQUAL(hear(to_manager, BODY(LEASE_GRANT))->lease_grant->workers, 1);
+    say_request(to_manager, 1, FOREVER, FOREVER);
+    CHECK(hear_grant(to_manager, calls) != lease);
+    end_remote();
+}
+
+static void test_shrunk_after_loss(void)
+{
+    shrunk_after_loss(0);
+    shrunk_after_loss(1); /* a part goes as a whole */
+}
+
 int main(int argc, char **argv)
 {
     static const struct test tests[] = {
@@ -294,6 +353,7 @@ int main(int argc, char **argv)
         {"a client ends its own worker, and no other", test_kill},
         {"a library that isn't there is sent", test_library},
         {"one that is killed is missed at once", test_killed},
+        {"workers that went with their client are given back", test_shrunk_after_loss},
         {NULL, NULL},
     };
     return peers_end(test_main("remote_executor", tests, argc, argv));
