@@ -308,6 +308,28 @@ static void test_killed(void)
     end_remote();
 }
 
+/* Nothing is kept of terms that were refused, even if they came before the manager's
+ * word. */
+static void test_malformed_terms(void)
+{
+    begin_remote();
+    hear_ready();
+    struct rfaas_stream *owner = to_executor;
+    executor_call("malformed");
+    Rfaas__LeaseOpen open = RFAAS__LEASE_OPEN__INIT;
+    open.lease = lease;
+    open.part = 2; /* the next */
+    client_say(BODY(LEASE_OPEN), &open);
+    hear_silence(to_executor);
+    to_executor = owner;
+    say_resize(2);
+    open = terms_of(hear(to_manager, BODY(LEASE_GRANT))->lease_grant);
+    CHECK_EQUAL(open.part, 2);
+    client_say(BODY(LEASE_OPEN), &open);
+    hear_ready();
+    end_remote();
+}
+
 /* The executor loses the client, and ends its workers; to the manager the client is
  * there, and it gives back what it has lost. The cores are free then. */
 static void shrunk_after_loss(uint32_t grown)
@@ -353,6 +375,7 @@ int main(int argc, char **argv)
         {"a client ends its own worker, and no other", test_kill},
         {"a library that isn't there is sent", test_library},
         {"one that is killed is missed at once", test_killed},
+        {"terms that are refused leave nothing behind", test_malformed_terms},
         {"workers that went with their client are given back", test_shrunk_after_loss},
         {NULL, NULL},
     };

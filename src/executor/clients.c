@@ -104,9 +104,21 @@ void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *w
 
 /* ---- from the client ------------------------------------------------------------- */
 
+static int check_terms(const Rfaas__LeaseOpen *terms)
+{
+    if (strlen(terms->transport) < TRANSPORT_NAME_MAX && terms->slots >= 1 &&
+        terms->slots <= RFAAS_SLOTS_MAX)
+        return RFAAS_OK;
+    return rfaas_fail(RFAAS_ERR_PROTOCOL, "malformed terms for lease %llu",
+                      (unsigned long long)terms->lease);
+}
+
 static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *terms)
 {
     struct rfaas_executor *executor = client->executor;
+    int status = check_terms(terms);
+    if (status != RFAAS_OK)
+        return status;
     struct hosted_lease *lease = rfaas_hosted_find(executor, terms->part);
     if (!lease)
         lease = rfaas_hosted_add(executor, terms->lease, terms->part);
@@ -117,10 +129,6 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
                           (unsigned long long)terms->lease);
     if (lease->assigned && (lease->token != terms->token || lease->id != terms->lease))
         return rfaas_fail(RFAAS_ERR_REFUSED, "wrong token for lease %llu",
-                          (unsigned long long)terms->lease);
-    if (strlen(terms->transport) >= sizeof lease->transport || terms->slots < 1 ||
-        terms->slots > RFAAS_SLOTS_MAX)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "malformed terms for lease %llu",
                           (unsigned long long)terms->lease);
     strcpy(lease->transport, terms->transport);
     lease->terms = *terms;

@@ -50,6 +50,8 @@ struct worker_end {
     size_t begun_count;
 };
 
+enum { TRANSPORT_NAME_MAX = 16 };
+
 struct hosted_lease {
     uint64_t part; /* of the lease; names it here */
     uint64_t id;
@@ -59,7 +61,7 @@ struct hosted_lease {
     bool withdrawn;        /* the manager waits for LeaseFreed */
     struct rfaas_client *client;
     Rfaas__LeaseOpen terms; /* of the client; transport in `transport` */
-    char transport[16];
+    char transport[TRANSPORT_NAME_MAX];
     unsigned cores_per_worker;
     struct hosted_worker *workers;
     unsigned worker_count, running;
