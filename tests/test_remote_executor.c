@@ -330,6 +330,29 @@ static void test_malformed_terms(void)
     end_remote();
 }
 
+/* The manager takes a part back before the client has opened it. */
+static void test_opened_too_late(void)
+{
+    begin_remote();
+    hear_ready();
+    say_resize(2);
+    Rfaas__LeaseOpen late = terms_of(hear(to_manager, BODY(LEASE_GRANT))->lease_grant);
+    say_resize(1);
+    hear(to_manager, BODY(LEASE_GRANT));
+    say_resize(2); /* has the cores, so the executor has said that they are free */
+    Rfaas__LeaseOpen next = terms_of(hear(to_manager, BODY(LEASE_GRANT))->lease_grant);
+    CHECK(next.part > late.part);
+    client_say(BODY(LEASE_OPEN), &late);
+    const Rfaas__WorkersRetire *retire =
+        hear(to_executor, BODY(WORKERS_RETIRE))->workers_retire;
+    CHECK_EQUAL(retire->lease, lease);
+    CHECK_EQUAL(retire->part, late.part);
+    CHECK_EQUAL(retire->keep, 0);
+    client_say(BODY(LEASE_OPEN), &next);
+    hear_ready();
+    end_remote();
+}
+
 /* The executor loses the client, and ends its workers; to the manager the client is
  * there, and it gives back what it has lost. The cores are free then. */
 static void shrunk_after_loss(uint32_t grown)
@@ -376,6 +399,7 @@ int main(int argc, char **argv)
         {"a library that isn't there is sent", test_library},
         {"one that is killed is missed at once", test_killed},
         {"terms that are refused leave nothing behind", test_malformed_terms},
+        {"a part that has gone before it was opened is answered", test_opened_too_late},
         {"workers that went with their client are given back", test_shrunk_after_loss},
         {NULL, NULL},
     };

@@ -102,6 +102,21 @@ void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *w
             send_function(worker, &found);
 }
 
+/* ---- to the client --------------------------------------------------------------- */
+
+void rfaas_client_retire(struct rfaas_client *client, uint64_t lease, uint64_t part,
+                         unsigned keep)
+{
+    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
+    retire.lease = lease;
+    retire.part = part;
+    retire.keep = keep;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
+    message.workers_retire = &retire;
+    rfaas_connection_send(client->connection, &message, NULL, 0);
+}
+
 /* ---- from the client ------------------------------------------------------------- */
 
 static int check_terms(const Rfaas__LeaseOpen *terms)
@@ -120,6 +135,10 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
     if (status != RFAAS_OK)
         return status;
     struct hosted_lease *lease = rfaas_hosted_find(executor, terms->part);
+    if (!lease && terms->part <= executor->last_part) {
+        rfaas_client_retire(client, terms->lease, terms->part, 0);
+        return RFAAS_OK; /* it has come and gone before its client did */
+    }
     if (!lease)
         lease = rfaas_hosted_add(executor, terms->lease, terms->part);
     if (!lease)

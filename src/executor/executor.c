@@ -169,6 +169,7 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory for a lease");
     lease->token = body->token;
     lease->assigned = true;
+    executor->last_part = body->part;
     if (executor->draining) /* the manager learns of it only now */
         rfaas_hosted_retire(executor, lease, 0);
     else if (lease->opened)

@@ -152,18 +152,6 @@ void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *leas
 
 /* ---- retiring ---------------------------------------------------------------------- */
 
-static void tell_retire(const struct hosted_lease *lease)
-{
-    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
-    retire.lease = lease->id;
-    retire.part = lease->part;
-    retire.keep = lease->kept;
-    Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
-    message.workers_retire = &retire;
-    rfaas_connection_send(lease->client->connection, &message, NULL, 0);
-}
-
 void rfaas_hosted_retire(struct rfaas_executor *executor, struct hosted_lease *lease,
                          unsigned keep)
 {
@@ -174,7 +162,7 @@ void rfaas_hosted_retire(struct rfaas_executor *executor, struct hosted_lease *l
     lease->kept = keep;
     /* One that has ended has no client any more, or one that knows. */
     if (lease->client && lease->ended == RFAAS__LEASE_END__LEASE_END_NONE)
-        tell_retire(lease);
+        rfaas_client_retire(lease->client, lease->id, lease->part, keep);
     for (unsigned i = keep; i < lease->worker_count; i++)
         rfaas_worker_retire(executor, &lease->workers[i]);
     retired_settle(executor, lease);
