@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,26 +32,38 @@ static char executor_address[RFAAS_ADDRESS_MAX];
 
 /* ---- the program ----------------------------------------------------------------- */
 
+/* Starts it; it says on `ready` that it is, and `lender` is whose cores it has, or -1. */
+static void executor_spawn(const char *file, int ready, int lender)
+{
+    posix_spawn_file_actions_t files;
+    const char *path = getenv("RFAAS_EXECUTOR");
+    const char *arguments[16] = {"rfaas-executor", "--cores", "2",
+                                 "--log-level",    "none",    "--manager"};
+    int count = 6;
+    arguments[count++] = rfaas_manager_network_address(manager);
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, ready, 9);
+    arguments[count++] = "--ready-fd=9";
+    if (file) {
+        arguments[count++] = "--key-file";
+        arguments[count++] = file;
+    }
+    if (lender >= 0) {
+        posix_spawn_file_actions_adddup2(&files, lender, 8);
+        arguments[count++] = "--lender-fd=8";
+    }
+    CHECK_FATAL(posix_spawn(&program, path ? path : "./rfaas-executor", &files, NULL,
+                            (char **)arguments, environ) == 0);
+    posix_spawn_file_actions_destroy(&files);
+}
+
 /* Starts it, and waits for the line that it says when it is ready, or why not. */
-static void executor_run(const char *at, const char *file, char line[256])
+static void executor_run(const char *file, char line[256])
 {
     int ends[2];
     size_t length = 0;
-    posix_spawn_file_actions_t files;
-    const char *path = getenv("RFAAS_EXECUTOR");
-    char *arguments[] = {
-        (char[]){"rfaas-executor"}, (char[]){"--manager"},  (char *)at,
-        (char[]){"--cores"},        (char[]){"2"},          (char[]){"--log-level"},
-        (char[]){"none"},           (char[]){"--ready-fd"}, (char[]){"9"},
-        (char[]){"--key-file"},     (char *)file,           NULL};
-    if (!file)
-        arguments[9] = NULL;
     CHECK_FATAL(pipe2(ends, O_CLOEXEC) == 0);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, ends[1], 9);
-    CHECK_FATAL(posix_spawn(&program, path ? path : "./rfaas-executor", &files, NULL,
-                            arguments, environ) == 0);
-    posix_spawn_file_actions_destroy(&files);
+    executor_spawn(file, ends[1], -1);
     close(ends[1]);
     struct pollfd ready = {.fd = ends[0], .events = POLLIN};
     while (length < 255 && poll(&ready, 1, PATIENCE_MS) == 1 &&
@@ -93,7 +106,7 @@ static void begin_pool(void)
     char line[256];
     begin_listening("127.0.0.1:0");
     key_file_write();
-    executor_run(rfaas_manager_network_address(manager), key_file, line);
+    executor_run(key_file, line);
     CHECK_EQUAL(strcmp(line, "ready"), 0);
     to_manager = peer(CLIENT);
 }
@@ -192,13 +205,13 @@ static void test_key(void)
 {
     char line[256];
     begin_listening("127.0.0.1:0");
-    executor_run(rfaas_manager_network_address(manager), NULL, line);
+    executor_run(NULL, line);
     CHECK(strstr(line, "set key_file") != NULL);
     CHECK_EQUAL(executor_wait(), 1);
     struct rfaas_key right = key;
     CHECK_EQUAL(rfaas_key_create(&key), RFAAS_OK);
     key_file_write();
-    executor_run(rfaas_manager_network_address(manager), key_file, line);
+    executor_run(key_file, line);
     CHECK(strstr(line, "wrong key") != NULL);
     CHECK_EQUAL(executor_wait(), 1);
     key = right;
@@ -391,6 +404,65 @@ static void test_shrunk_after_loss(void)
     shrunk_after_loss(1); /* a part goes as a whole */
 }
 
+/* A lease that waits for an executor, and a socket that nobody reads. */
+static int begin_waiting(void)
+{
+    int ends[2];
+    begin_listening("127.0.0.1:0");
+    key_file_write();
+    to_manager = peer(CLIENT);
+    say_request(to_manager, 1, FOREVER, FOREVER);
+    CHECK_FATAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+    close(ends[0]);
+    return ends[1];
+}
+
+/* It is granted on an executor that is there. */
+static uint32_t wait_granted(void)
+{
+    Rfaas__LeaseOpen open = terms_of(hear(to_manager, BODY(LEASE_GRANT))->lease_grant);
+    executor_call("by hand");
+    client_say(BODY(LEASE_OPEN), &open);
+    return hear_ready();
+}
+
+static void test_lender_gone(void)
+{
+    char line[256];
+    int nobody = begin_waiting();
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    executor_spawn(key_file, null, nobody);
+    CHECK_EQUAL(executor_wait(), 0);
+    close(null);
+    close(nobody);
+    executor_run(key_file, line);
+    wait_granted();
+    end_remote();
+}
+
+static bool ignores(uint32_t pid, int signal)
+{
+    char path[64], line[128];
+    unsigned long long mask = UINT64_MAX;
+    snprintf(path, sizeof path, "/proc/%u/status", pid);
+    FILE *file = fopen(path, "re");
+    CHECK_FATAL(file != NULL);
+    while (fgets(line, sizeof line, file))
+        sscanf(line, "SigIgn: %llx", &mask);
+    fclose(file);
+    return mask >> (signal - 1) & 1;
+}
+
+/* Who started it doesn't hear that it is ready. Functions find signals as usual. */
+static void test_nobody_listens(void)
+{
+    int nobody = begin_waiting();
+    executor_spawn(key_file, nobody, -1);
+    close(nobody);
+    CHECK(!ignores(wait_granted(), SIGPIPE));
+    end_remote();
+}
+
 int main(int argc, char **argv)
 {
     static const struct test tests[] = {
@@ -401,6 +473,8 @@ int main(int argc, char **argv)
         {"terms that are refused leave nothing behind", test_malformed_terms},
         {"a part that has gone before it was opened is answered", test_opened_too_late},
         {"workers that went with their client are given back", test_shrunk_after_loss},
+        {"whose lender has gone isn't for others", test_lender_gone},
+        {"one that nobody hears is there for all that", test_nobody_listens},
         {NULL, NULL},
     };
     return peers_end(test_main("remote_executor", tests, argc, argv));
