@@ -2,7 +2,11 @@
  * that lend their cores while they wait. */
 #include "mpi_pool.h"
 
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 static void no_wait(double seconds)
 {
@@ -125,6 +129,22 @@ static void tell_all(void)
         CHECK_OK(MPI_Send(NULL, 0, MPI_INT, rank, 5, MPI_COMM_WORLD));
 }
 
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+/* From now on a signal comes every 20 microseconds; or no more. */
+static void alarms(bool wanted)
+{
+    const struct sigaction action = {.sa_handler = on_alarm};
+    const struct timeval period = {.tv_usec = wanted ? 20 : 0};
+    const struct itimerval timer = {period, period};
+    CHECK_EQUAL(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQUAL(setitimer(ITIMER_REAL, &timer, NULL), 0);
+}
+
+/* Whatever the application does with signals, in the second round. */
 static void test_serve(void)
 {
     enum { COUNT = 30 };
@@ -132,7 +152,9 @@ static void test_serve(void)
     for (int round = 0; round < 2 && mpi_ranks > 1; round++) {
         int served = 0, all = 0;
         if (mpi_rank > 0) {
+            alarms(round > 0);
             served = serve_until_told(pool);
+            alarms(false);
         } else {
             MPIX_Function increment = function_load(pool, "increment");
             MPIX_Lease lease =
@@ -177,6 +199,41 @@ static void test_leaves_in_the_middle(void)
     CHECK_OK(MPIX_Pool_free(&pool));
 }
 
+/* Cores that can't be offered, because this is no executor, are an error at the end of
+ * the wait. A lease that is refused meanwhile has an error of its own. */
+static void check_not_lent(const char *executor, const char *words)
+{
+    MPIX_Pool pool = shared_pool();
+    MPIX_Lease lease = lease_acquire(pool, 1, NULL), refused;
+    MPIX_Function work = function_load(pool, "work");
+    MPI_Info info = info_of(SETTINGS("wait_seconds=0.3"));
+    MPI_Request waited, refusal;
+    int32_t us = 1000000, got = 0;
+    int served = 7;
+    char real[1024];
+    const char *path = getenv("RFAAS_EXECUTOR");
+    snprintf(real, sizeof real, "%s", path ? path : "");
+    setenv("RFAAS_EXECUTOR", executor, 1);
+    CHECK_OK(MPIX_Iinvoke(work, &us, 1, MPI_INT32_T, &got, 1, MPI_INT32_T, 0, lease,
+                          &waited));
+    CHECK_OK(MPIX_Lease_iacquire(pool, 1000, info, &refused, &refusal));
+    CHECK_CODE(MPIX_Pool_serve(pool, &waited, MPI_INFO_NULL, &served),
+               MPIX_ERR_NO_RESOURCES, words);
+    setenv("RFAAS_EXECUTOR", real, 1);
+    CHECK(waited == MPI_REQUEST_NULL);
+    CHECK_EQUAL(got, us);
+    CHECK_CODE(MPI_Wait(&refusal, MPI_STATUS_IGNORE), MPIX_ERR_NO_RESOURCES, "1000");
+    MPI_Info_free(&info);
+    CHECK_OK(MPIX_Lease_release(&lease));
+    CHECK_OK(MPIX_Function_free(&work));
+}
+
+static void test_not_lent(void)
+{
+    check_not_lent("/nonexistent/executor", "/nonexistent/executor");
+    check_not_lent("/bin/true", "ended before it was ready");
+}
+
 static void test_bad_arguments(void)
 {
     MPIX_Pool pool = shared_pool();
@@ -207,6 +264,7 @@ int main(int argc, char **argv)
         {"ranks that serve run what others invoke, and know how much", test_serve},
         {"invocations go on when the rank that serves doesn't",
          test_leaves_in_the_middle},
+        {"cores that can't be offered are an error", test_not_lent},
         {"bad arguments of serving are refused", test_bad_arguments},
         {NULL, NULL},
     };

@@ -102,12 +102,43 @@ void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *w
             send_function(worker, &found);
 }
 
+/* ---- to the client --------------------------------------------------------------- */
+
+void rfaas_client_retire(struct rfaas_client *client, uint64_t lease, uint64_t part,
+                         unsigned keep)
+{
+    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
+    retire.lease = lease;
+    retire.part = part;
+    retire.keep = keep;
+    Rfaas__Message message = RFAAS__MESSAGE__INIT;
+    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
+    message.workers_retire = &retire;
+    rfaas_connection_send(client->connection, &message, NULL, 0);
+}
+
 /* ---- from the client ------------------------------------------------------------- */
+
+static int check_terms(const Rfaas__LeaseOpen *terms)
+{
+    if (strlen(terms->transport) < TRANSPORT_NAME_MAX && terms->slots >= 1 &&
+        terms->slots <= RFAAS_SLOTS_MAX)
+        return RFAAS_OK;
+    return rfaas_fail(RFAAS_ERR_PROTOCOL, "malformed terms for lease %llu",
+                      (unsigned long long)terms->lease);
+}
 
 static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *terms)
 {
     struct rfaas_executor *executor = client->executor;
+    int status = check_terms(terms);
+    if (status != RFAAS_OK)
+        return status;
     struct hosted_lease *lease = rfaas_hosted_find(executor, terms->part);
+    if (!lease && terms->part <= executor->last_part) {
+        rfaas_client_retire(client, terms->lease, terms->part, 0);
+        return RFAAS_OK; /* it has come and gone before its client did */
+    }
     if (!lease)
         lease = rfaas_hosted_add(executor, terms->lease, terms->part);
     if (!lease)
@@ -118,12 +149,11 @@ static int on_lease_open(struct rfaas_client *client, const Rfaas__LeaseOpen *te
     if (lease->assigned && (lease->token != terms->token || lease->id != terms->lease))
         return rfaas_fail(RFAAS_ERR_REFUSED, "wrong token for lease %llu",
                           (unsigned long long)terms->lease);
-    if (strlen(terms->transport) >= sizeof lease->transport || terms->slots < 1 ||
-        terms->slots > RFAAS_SLOTS_MAX)
-        return rfaas_fail(RFAAS_ERR_PROTOCOL, "malformed terms for lease %llu",
-                          (unsigned long long)terms->lease);
     strcpy(lease->transport, terms->transport);
     lease->terms = *terms;
+    /* What a later protocol added belongs to the message, which goes. */
+    lease->terms.base.n_unknown_fields = 0;
+    lease->terms.base.unknown_fields = NULL;
     lease->terms.transport = lease->transport;
     lease->terms.token = 0; /* none of the workers' business */
     lease->token = terms->token;

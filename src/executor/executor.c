@@ -18,6 +18,7 @@
 enum {
     MANAGER_MESSAGE_MAX = 64 << 10,
     END_SECONDS = 2,
+    NODE_MAX = 256,
     DRAIN_SECONDS = 35, /* workers have 30 to finish; a manager may never answer */
 };
 
@@ -90,6 +91,14 @@ static uint64_t invocations_ended(const struct rfaas_executor *executor)
     for (worker = executor->processes; worker; worker = worker->hh.next)
         ended += atomic_load_explicit(&worker->page->ended, memory_order_relaxed);
     return ended;
+}
+
+/* What is granted on cores that aren't there any more would be lost. */
+static bool lender_gone(const struct rfaas_executor *executor)
+{
+    char text[1];
+    return executor->lender_fd >= 0 &&
+           recv(executor->lender_fd, text, sizeof text, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
 /* The end of the connection, or of the lender itself: the cores are its own again. It
@@ -169,6 +178,7 @@ static int on_assign(struct rfaas_executor *executor, const Rfaas__LeaseAssign *
         return rfaas_fail(RFAAS_ERR_NO_MEMORY, "out of memory for a lease");
     lease->token = body->token;
     lease->assigned = true;
+    executor->last_part = body->part;
     if (executor->draining) /* the manager learns of it only now */
         rfaas_hosted_retire(executor, lease, 0);
     else if (lease->opened)
@@ -256,11 +266,12 @@ static const struct rfaas_connection_calls manager_calls = {
     .closed = on_closed,
 };
 
-static void send_register(struct rfaas_executor *executor, const char *node)
+static void send_register(struct rfaas_executor *executor)
 {
     Rfaas__ExecutorRegister body = RFAAS__EXECUTOR_REGISTER__INIT;
-    char boot_id[RFAAS_BOOT_ID_MAX];
+    char boot_id[RFAAS_BOOT_ID_MAX], node[NODE_MAX] = "";
     rfaas_host_boot_id(boot_id);
+    gethostname(node, sizeof node - 1);
     body.boot_id = boot_id;
     body.address = (char *)(uintptr_t)rfaas_listener_address(executor->listener);
     body.network_address = (char *)(uintptr_t)network_address(executor);
@@ -346,10 +357,11 @@ static int listen_for_clients(struct rfaas_executor *executor, const char *wante
                               rfaas_clients_accept, executor, &executor->network);
 }
 
-static int join(struct rfaas_executor *executor,
-                const struct rfaas_executor_options *options)
+/* Connects to the manager, and listens for the clients that this one will send. */
+static int connect_all(struct rfaas_executor *executor,
+                       const struct rfaas_executor_options *options)
 {
-    char node[256] = "", name[320];
+    char node[NODE_MAX] = "", name[NODE_MAX + 64];
     char beside[RFAAS_ADDRESS_MAX];
     struct rfaas_stream *stream;
     gethostname(node, sizeof node - 1);
@@ -367,10 +379,7 @@ static int join(struct rfaas_executor *executor,
         rfaas_stream_free(stream);
         return status;
     }
-    status = listen_for_clients(executor, options->listen, local, beside);
-    if (status == RFAAS_OK)
-        send_register(executor, node);
-    return status;
+    return listen_for_clients(executor, options->listen, local, beside);
 }
 
 static void tear_down(struct rfaas_executor *executor)
@@ -409,8 +418,11 @@ int rfaas_executor_run(const struct rfaas_executor_options *options)
     if (status == RFAAS_OK)
         status = events_create(&executor);
     if (status == RFAAS_OK)
-        status = join(&executor, options);
-    if (status == RFAAS_OK) {
+        status = connect_all(&executor, options);
+    if (status == RFAAS_OK && lender_gone(&executor)) {
+        rfaas_info("the lender has gone before there was anything to lend");
+    } else if (status == RFAAS_OK) {
+        send_register(&executor);
         event_base_dispatch(executor.base);
         status = executor.status;
     } else {

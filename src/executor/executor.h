@@ -50,6 +50,8 @@ struct worker_end {
     size_t begun_count;
 };
 
+enum { TRANSPORT_NAME_MAX = 16 };
+
 struct hosted_lease {
     uint64_t part; /* of the lease; names it here */
     uint64_t id;
@@ -59,7 +61,7 @@ struct hosted_lease {
     bool withdrawn;        /* the manager waits for LeaseFreed */
     struct rfaas_client *client;
     Rfaas__LeaseOpen terms; /* of the client; transport in `transport` */
-    char transport[16];
+    char transport[TRANSPORT_NAME_MAX];
     unsigned cores_per_worker;
     struct hosted_worker *workers;
     unsigned worker_count, running;
@@ -99,6 +101,7 @@ struct rfaas_executor {
     int core_count;           /* offered; may be more than there are in `cores` */
     int *load;                /* workers on each of them, [core_count] */
     struct hosted_lease *leases;
+    uint64_t last_part; /* assigned; the manager assigns them in rising order */
     struct hosted_worker *processes;
     struct rfaas_client *clients;
     struct rfaas_libraries libraries;
@@ -131,6 +134,9 @@ int rfaas_executor_run(const struct rfaas_executor_options *options);
 void rfaas_clients_accept(struct rfaas_stream *stream, Rfaas__Role role,
                           const char *name, void *executor);
 void rfaas_client_free(struct rfaas_client *client);
+/* Tells it that of this part only the first `keep` workers stay. */
+void rfaas_client_retire(struct rfaas_client *client, uint64_t lease, uint64_t part,
+                         unsigned keep);
 /* Sends all memories and functions that the client has to a worker that starts. */
 void rfaas_client_introduce(struct rfaas_client *client, struct hosted_worker *worker);
 

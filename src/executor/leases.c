@@ -57,6 +57,21 @@ static void send_freed(const struct rfaas_executor *executor,
         rfaas_connection_send(executor->manager, &message, NULL, 0);
 }
 
+/* Lets go of the workers that were to end, if they all have. */
+static void retired_settle(struct rfaas_executor *executor, struct hosted_lease *lease)
+{
+    unsigned kept = lease->kept;
+    for (unsigned i = kept; i < lease->worker_count; i++)
+        if (lease->workers[i].pid)
+            return;
+    for (unsigned i = kept; i < lease->worker_count; i++)
+        free(lease->workers[i].cores);
+    lease->worker_count = kept;
+    send_freed(executor, lease, kept);
+    if (kept == 0)
+        lease_free(executor, lease);
+}
+
 /* Frees a lease that has no process, and whose manager and client are done with it. */
 static void lease_settle(struct rfaas_executor *executor, struct hosted_lease *lease)
 {
@@ -64,9 +79,12 @@ static void lease_settle(struct rfaas_executor *executor, struct hosted_lease *l
         return;
     if (lease->withdrawn)
         send_freed(executor, lease, 0);
-    /* Without the manager's word yet, it stays until that comes. */
+    /* Without the manager's word yet, it stays until that comes; but what the manager
+     * wants back it gets. */
     if (lease->withdrawn || !lease->assigned)
         lease_free(executor, lease);
+    else if (lease->kept < lease->worker_count)
+        retired_settle(executor, lease);
 }
 
 /* ---- starting -------------------------------------------------------------------- */
@@ -134,44 +152,17 @@ void rfaas_hosted_end(struct rfaas_executor *executor, struct hosted_lease *leas
 
 /* ---- retiring ---------------------------------------------------------------------- */
 
-/* Lets go of the workers that were to end, if they all have. */
-static void retired_settle(struct rfaas_executor *executor, struct hosted_lease *lease)
-{
-    unsigned kept = lease->kept;
-    for (unsigned i = kept; i < lease->worker_count; i++)
-        if (lease->workers[i].pid)
-            return;
-    for (unsigned i = kept; i < lease->worker_count; i++)
-        free(lease->workers[i].cores);
-    lease->worker_count = kept;
-    send_freed(executor, lease, kept);
-    if (kept == 0)
-        lease_free(executor, lease);
-}
-
-static void tell_retire(const struct hosted_lease *lease)
-{
-    Rfaas__WorkersRetire retire = RFAAS__WORKERS_RETIRE__INIT;
-    retire.lease = lease->id;
-    retire.part = lease->part;
-    retire.keep = lease->kept;
-    Rfaas__Message message = RFAAS__MESSAGE__INIT;
-    message.body_case = RFAAS__MESSAGE__BODY_WORKERS_RETIRE;
-    message.workers_retire = &retire;
-    rfaas_connection_send(lease->client->connection, &message, NULL, 0);
-}
-
 void rfaas_hosted_retire(struct rfaas_executor *executor, struct hosted_lease *lease,
                          unsigned keep)
 {
-    if (!lease->assigned || lease->ended != RFAAS__LEASE_END__LEASE_END_NONE ||
-        keep >= lease->kept)
+    if (!lease->assigned || keep >= lease->kept)
         return;
     rfaas_info("lease %llu: %u workers of %u stay", (unsigned long long)lease->id, keep,
                lease->kept);
     lease->kept = keep;
-    if (lease->client)
-        tell_retire(lease);
+    /* One that has ended has no client any more, or one that knows. */
+    if (lease->client && lease->ended == RFAAS__LEASE_END__LEASE_END_NONE)
+        rfaas_client_retire(lease->client, lease->id, lease->part, keep);
     for (unsigned i = keep; i < lease->worker_count; i++)
         rfaas_worker_retire(executor, &lease->workers[i]);
     retired_settle(executor, lease);

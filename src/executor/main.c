@@ -193,6 +193,7 @@ int main(int argc, char **argv)
         return 1;
     }
     raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN); /* who started it may not wait to hear that it is ready */
     struct rfaas_executor_options options = {
         .manager = a.config.manager_address,
         .listen = a.config.listen,

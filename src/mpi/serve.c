@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include <errno.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ enum {
      * noticed. */
     PAUSE_MIN_NS = 1000,
     PAUSE_MAX_NS = 100000,
+    NS_PER_MS = 1000000,
     COUNT_MS = 1000, /* for the executor to say what it has served */
 };
 
@@ -112,23 +114,48 @@ static int lend(MPIX_Pool pool, int64_t wanted, struct mpix_loan **made)
 }
 
 /* Adds to `text` what the executor says until that has so many lines, or `wait_ms` are
- * over: "ready" and then a number, or why it failed. Returns the number of lines. */
+ * over: "ready" and then a number, or why it failed. Returns the number of lines; `ended`:
+ * there won't be more. */
 static int hear(const struct mpix_loan *loan, int wanted, int wait_ms, char *text,
-                size_t size)
+                size_t size, bool *ended)
 {
     struct pollfd said = {.fd = loan->socket, .events = POLLIN};
+    const uint64_t end = rfaas_clock_ns() + (uint64_t)wait_ms * NS_PER_MS;
     for (;;) {
         size_t length = strlen(text);
         int lines = 0;
         for (const char *at = text; (at = strchr(at, '\n')); at++)
             lines++;
-        if (lines >= wanted || length == size - 1 || poll(&said, 1, wait_ms) <= 0)
+        if (lines >= wanted || length == size - 1)
             return lines;
-        ssize_t n = recv(loan->socket, text + length, size - 1 - length, 0);
-        if (n <= 0)
+        uint64_t now = rfaas_clock_ns();
+        int left_ms = now < end ? (int)((end - now) / NS_PER_MS) : 0;
+        int ready = poll(&said, 1, left_ms);
+        if (ready == 0)
+            return lines;
+        ssize_t n = -1;
+        if (ready > 0)
+            n = recv(loan->socket, text + length, size - 1 - length, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        *ended = n <= 0;
+        if (*ended)
             return lines;
         text[length + (size_t)n] = '\0';
     }
+}
+
+/* How the loan went, as far as is known. */
+static int loan_status(const struct mpix_loan *loan, int lines, bool ended, char *text)
+{
+    if (lines == 0 && ended)
+        return rfaas_fail(RFAAS_ERR_NO_RESOURCES,
+                          "serving: the executor (pid %d) ended before it was ready",
+                          (int)loan->executor.pid);
+    if (lines == 0 || strncmp(text, "ready\n", 6) == 0)
+        return RFAAS_OK;
+    text[strcspn(text, "\n")] = '\0';
+    return rfaas_fail(RFAAS_ERR_NO_RESOURCES, "serving: the executor: %s", text);
 }
 
 /* The cores are the rank's own again; what runs on them ends in the background. An
@@ -136,20 +163,18 @@ static int hear(const struct mpix_loan *loan, int wanted, int wait_ms, char *tex
 static int take_back(MPIX_Pool pool, struct mpix_loan *loan, int *served)
 {
     char text[512] = "";
-    int status = RFAAS_OK;
-    int lines = hear(loan, 1, 0, text, sizeof text);
+    bool ended = false;
+    int lines = hear(loan, 1, 0, text, sizeof text, &ended);
     shutdown(loan->socket, SHUT_WR);
-    if (lines > 0 && strncmp(text, "ready\n", 6) != 0) {
-        text[strcspn(text, "\n")] = '\0';
-        status = rfaas_fail(RFAAS_ERR_NO_RESOURCES, "serving: the executor: %s", text);
-    } else if (lines > 0 && hear(loan, 2, COUNT_MS, text, sizeof text) > 1) {
+    int status = loan_status(loan, lines, ended, text);
+    if (status == RFAAS_OK && lines > 0 &&
+        hear(loan, 2, COUNT_MS, text, sizeof text, &ended) > 1)
         *served = (int)strtol(text + 6, NULL, 10);
-    }
     pthread_mutex_lock(&pool->mutex);
     close(loan->socket);
     loan->socket = -1;
     pthread_mutex_unlock(&pool->mutex);
-    return status;
+    return mpix_error_code(status, rfaas_last_error());
 }
 
 static void pause_for(long *ns)
@@ -159,7 +184,8 @@ static void pause_for(long *ns)
     *ns = 2 * *ns < PAUSE_MAX_NS ? 2 * *ns : PAUSE_MAX_NS;
 }
 
-/* Tests the request, which makes MPI's progress and ours, and lends meanwhile. */
+/* Tests the request, which makes MPI's progress and ours, and lends meanwhile. `lending`
+ * is the code of that: other errors may come before it is told. */
 static int wait_lending(MPIX_Pool pool, MPI_Request *until, int64_t cores,
                         struct mpix_loan **loan, int *lending)
 {
@@ -172,7 +198,8 @@ static int wait_lending(MPIX_Pool pool, MPI_Request *until, int64_t cores,
             return code;
         if (!tried && rfaas_clock_ns() - start >= LEND_AFTER_NS) {
             tried = true;
-            *lending = lend(pool, cores, loan);
+            int status = lend(pool, cores, loan);
+            *lending = mpix_error_code(status, rfaas_last_error());
         }
         if (tried)
             pause_for(&ns);
@@ -200,7 +227,7 @@ MPIX_DEFINE(Pool_serve,
 {
     struct mpix_loan *loan = NULL;
     int64_t cores;
-    int count = 0, lending = RFAAS_OK;
+    int count = 0, lending = MPI_SUCCESS;
     if (!pool || !until || !served)
         return mpix_refuse(pool, MPI_ERR_ARG, "MPIX_Pool_serve: %s is null",
                            !pool    ? "the pool"
@@ -215,8 +242,8 @@ MPIX_DEFINE(Pool_serve,
         lending = take_back(pool, loan, &count);
     if (code != MPI_SUCCESS)
         return code; /* the request's, which its own error handler has seen */
-    if (lending != RFAAS_OK)
-        return mpix_raise_status(pool, lending);
+    if (lending != MPI_SUCCESS)
+        return mpix_raise(pool->comm, lending);
     *served = count;
     return MPI_SUCCESS;
 }
