@@ -128,6 +128,7 @@ static bool worker_reset(struct client_worker *worker, const char *why)
         return true;
     worker->state = WORKER_STARTING;
     worker->cut_off = true;
+    invoke_cut_off(worker);
     if (++worker->failures > FAILURES_MAX) {
         worker_give_up(worker, why);
         return false;
