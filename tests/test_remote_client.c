@@ -250,6 +250,24 @@ static void test_kill(void)
     end();
 }
 
+/* A process without a pid couldn't be told from none at all. */
+static void test_malformed_pid(void)
+{
+    static const uint32_t pids[] = {0, UINT32_C(1) << 31, UINT32_MAX};
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    hear_event(CONTROL_LEASE_GRANTED, "");
+    take_call();
+    uint64_t lease = hear(executor_link, BODY(LEASE_OPEN))->lease_open->lease;
+    for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+        say_ready(lease, 0, pids[i]);
+    say_ready(lease, 0, 1000);
+    say_ready(lease, 0, 1001); /* there is one */
+    say_ready(lease, 1, 1002);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1000);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1002);
+    end();
+}
+
 static void say_moved(uint64_t lease, uint32_t worker, uint32_t pid)
 {
     Rfaas__WorkerMoved moved = RFAAS__WORKER_MOVED__INIT;
@@ -366,6 +384,7 @@ int main(int argc, char **argv)
         {"so they are if nobody is there", test_nobody},
         {"memory goes where its transport does", test_memory},
         {"a worker is ended by its executor", test_kill},
+        {"a worker without a pid is none", test_malformed_pid},
         {"a worker that retires is connected to again", test_retired},
         {"an executor that goes takes its workers along", test_lost},
         {"workers of a lease that is over are waited for a second", test_silent_end},
