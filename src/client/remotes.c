@@ -206,16 +206,26 @@ static void send_kill(const struct remote_worker *worker)
     link_send(worker->link, &message, NULL, 0);
 }
 
-/* By its descriptor it can be no other process; a pipe's is refused, and then the
- * process is still there if the pipe is. On another node its executor does it. */
+/* By its descriptor it can be no other process; a pipe's is refused, and then the process
+ * is still there if the pipe is. False: it can't be signalled from here, as in another PID
+ * namespace, where its pid is a stranger's. */
+static bool kill_here(const struct remote_worker *worker)
+{
+    if (syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) == 0 ||
+        errno == ESRCH)
+        return true;
+    if (errno != EBADF && errno != ENOSYS)
+        return false;
+    kill(worker->pid, SIGKILL);
+    return true;
+}
+
+/* Where that isn't possible, as on another node, its executor does it. */
 void remote_worker_kill(const struct remote_worker *worker)
 {
-    if (worker->link && worker->link->remote) {
-        send_kill(worker);
+    bool here = !worker->link || !worker->link->remote;
+    if (here && (worker->pid <= 0 || kill_here(worker)))
         return;
-    }
-    if (worker->pid > 0 &&
-        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH)
-        kill(worker->pid, SIGKILL);
+    if (worker->link)
+        send_kill(worker);
 }
