@@ -327,6 +327,57 @@ static void test_never_arrives(void)
     check_never_arrives(RFAAS_ANY_WORKER);
 }
 
+/* The device is polled in vain until an event of the client's thread is there, which then
+ * comes before the completions. */
+static bool late;
+
+static int poll_late(struct rfaas_device *device, struct rfaas_completion *completions,
+                     int max)
+{
+    double start = seconds_now();
+    if (!late)
+        return rfaas_transport_verbs.poll(device, completions, max);
+    late = false;
+    while (!control_has_events(pool.session->control))
+        CHECK_FATAL(patient(start, PATIENCE_SECONDS));
+    return 0;
+}
+
+/* The client has an answer, but hasn't looked, when it learns that the worker, which has
+ * used the place of its output again, has another queue pair. */
+static void test_answered_before(void)
+{
+    enum { SIZE = 4000, RUN_US = 300000 };
+    for (int i = 0; i < FAILURES; i++) {
+        static unsigned char in[SIZE];
+        unsigned char *out;
+        rfaas_request *request;
+        begin(NULL);
+        faulty = rfaas_transport_verbs;
+        faulty.poll = poll_late;
+        CHECK_OK_FATAL(rfaas_alloc(pool.session, SIZE, (void **)&out));
+        memset(in, 0x55, SIZE);
+        memset(out, 0, SIZE);
+        CHECK_OK_FATAL(
+            rfaas_invoke(lease, 0, function_of("echo"), in, SIZE, out, SIZE, &request));
+        batch_add(&batch, lease, 0, function_of("work"), 1, RUN_US);
+        double start = seconds_now();
+        while (*(volatile unsigned char *)&out[SIZE - 1] != 0x55 &&
+               patient(start, PATIENCE_SECONDS))
+            continue;
+        CHECK_EQUAL(failures[i](lease->workers[0]->endpoint), 0);
+        late = true;
+        pool.session->devices[0].transport = &faulty;
+        CHECK_OK(rfaas_wait(&request, NULL));
+        CHECK(memcmp(in, out, SIZE) == 0);
+        CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+        CHECK_EQUAL(batch_right(&batch, 0, 1, 0), 1);
+        pool.session->devices[0].transport = &rfaas_transport_verbs;
+        check_workers(false);
+        pool_end();
+    }
+}
+
 /* One after the other, and both at once. */
 static void test_again_and_again(void)
 {
@@ -371,6 +422,8 @@ static const struct test tests[] = {
     {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
     {"a worker to whom no queue pair can be had is given up", test_unreachable},
     {"an invocation that breaks each connection ends", test_never_arrives},
+    {"an answer that came before its queue pair's failure was told",
+     test_answered_before},
     {"queue pairs fail again and again", test_again_and_again},
     {"a queue pair fails while its worker retires", test_retired},
     {NULL, NULL},
