@@ -247,6 +247,11 @@ static void test_unreachable(void)
         }
     CHECK_EQUAL(batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST), COUNT);
     CHECK(strstr(batch.texts[COUNT - 1], "times in a row") != NULL);
+    /* Its process lives; when it goes, so does our end. */
+    CHECK_EQUAL(kill(lease->workers[0]->pid, SIGKILL), 0);
+    while (lease->workers[0]->endpoint && patient(start, PATIENCE_SECONDS))
+        rfaas_progress(pool.session);
+    CHECK(lease->workers[0]->endpoint == NULL);
     CHECK(increments(increment, lease, 1, 2));
     CHECK_EQUAL(worker_pid(lease, 1), other);
     pool_end();

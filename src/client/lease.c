@@ -101,8 +101,10 @@ static void worker_end(rfaas_lease *lease, struct client_worker *worker,
 static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
                            const struct control_event *event)
 {
-    if (worker->state != WORKER_GONE) /* it may have been given up */
+    if (worker->state != WORKER_GONE)
         worker_end(lease, worker, event);
+    else /* it was given up, but it could still write until now */
+        worker_detach(worker);
     if (worker->retired)
         worker_free(worker);
 }
