@@ -277,6 +277,25 @@ static void test_malformed_pid(void)
     end();
 }
 
+/* Of two that are ready one is connected. */
+static void test_late(void)
+{
+    const struct worker_process process = {.part = 1, .number = 0, .pid = 1000};
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    uint64_t start = rfaas_clock_ns();
+    open_lease();
+    CHECK_EQUAL(control_connected(control, TICKET, &process), RFAAS_OK);
+    struct pollfd event = {.fd = control_descriptor(control), .events = POLLIN};
+    CHECK_EQUAL(poll(&event, 1, START_SECONDS * 1000 + PATIENCE_MS), 1);
+    CHECK(rfaas_clock_ns() - start >= START_SECONDS * 1000 * MS);
+    struct control_event late =
+        hear_event(CONTROL_WORKER_LATE, "not connected within 30 s: the executor on "
+                                        "farnode");
+    CHECK(late.worker == 1 && late.part == 1 && !late.retired);
+    CHECK_EQUAL(poll(&event, 1, 500), 0);
+    end();
+}
+
 /* Ends a worker of this pid where signals by descriptors come to that error. */
 static void kill_with_error(pid_t pid, unsigned error)
 {
@@ -454,6 +473,7 @@ int main(int argc, char **argv)
         {"memory goes where its transport does", test_memory},
         {"a worker is ended by its executor", test_kill},
         {"a worker without a pid is none", test_malformed_pid},
+        {"a worker that isn't connected in time is late", test_late},
         {"a process that can't be signalled isn't taken for another", test_stranger},
         {"a worker is ended by its pid where that is all there is", test_no_pidfd},
         {"a worker that retires is connected to again", test_retired},

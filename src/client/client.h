@@ -195,6 +195,8 @@ void worker_free(struct client_worker *worker);
 /* Connects to a process that is ready. */
 int worker_attach(struct client_worker *worker, const struct control_event *event);
 void worker_detach(struct client_worker *worker);
+/* Its process has said that it is connected, for the first time. */
+void worker_reached(struct client_worker *worker);
 /* Its connection has failed: makes another, if that makes sense. */
 void worker_cut_off(struct client_worker *worker, const char *why);
 /* It has found that out, or was told, and has another endpoint. */
