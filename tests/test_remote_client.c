@@ -5,13 +5,22 @@
 #include "client/control.h"
 #include "control/host.h"
 #include "control/socket.h"
+#include "client/control_thread.h"
 #include "manager_peers.h"
 
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <signal.h>
+#include <stddef.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { TICKET = 7, PATIENCE_MS = 10000 };
@@ -250,6 +259,103 @@ static void test_kill(void)
     end();
 }
 
+/* A process without a pid couldn't be told from none at all. */
+static void test_malformed_pid(void)
+{
+    static const uint32_t pids[] = {0, UINT32_C(1) << 31, UINT32_MAX};
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    hear_event(CONTROL_LEASE_GRANTED, "");
+    take_call();
+    uint64_t lease = hear(executor_link, BODY(LEASE_OPEN))->lease_open->lease;
+    for (size_t i = 0; i < sizeof pids / sizeof *pids; i++)
+        say_ready(lease, 0, pids[i]);
+    say_ready(lease, 0, 1000);
+    say_ready(lease, 0, 1001); /* there is one */
+    say_ready(lease, 1, 1002);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1000);
+    CHECK_EQUAL(hear_event(CONTROL_WORKER_READY, "").pid, 1002);
+    end();
+}
+
+/* Of two that are ready one is connected. */
+static void test_late(void)
+{
+    const struct worker_process process = {.part = 1, .number = 0, .pid = 1000};
+    begin_with(&both, "elsewhere", "unix:@rfaas-test-nobody");
+    uint64_t start = rfaas_clock_ns();
+    open_lease();
+    CHECK_EQUAL(control_connected(control, TICKET, &process), RFAAS_OK);
+    struct pollfd event = {.fd = control_descriptor(control), .events = POLLIN};
+    CHECK_EQUAL(poll(&event, 1, START_SECONDS * 1000 + PATIENCE_MS), 1);
+    CHECK(rfaas_clock_ns() - start >= START_SECONDS * 1000 * MS);
+    struct control_event late =
+        hear_event(CONTROL_WORKER_LATE, "not connected within 30 s: the executor on "
+                                        "farnode");
+    CHECK(late.worker == 1 && late.part == 1 && !late.retired);
+    CHECK_EQUAL(poll(&event, 1, 500), 0);
+    end();
+}
+
+/* Ends a worker of this pid where signals by descriptors come to that error. */
+static void kill_with_error(pid_t pid, unsigned error)
+{
+    struct sock_filter steps[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_send_signal, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = 4, .filter = steps};
+    const struct remote_worker worker = {.pid = pid, .alive_fd = -1};
+    pid_t child = fork();
+    CHECK_FATAL(child >= 0);
+    if (child == 0) {
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+            _exit(1);
+        remote_worker_kill(&worker);
+        _exit(0);
+    }
+    int status;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK_EQUAL(status, 0);
+}
+
+/* In another PID namespace the pid is that of somebody else. */
+static void test_stranger(void)
+{
+    int status;
+    pid_t stranger = fork();
+    CHECK_FATAL(stranger >= 0);
+    if (stranger == 0)
+        for (;;)
+            pause();
+    kill_with_error(stranger, EINVAL);
+    kill_with_error(stranger, EPERM);
+    kill_with_error(stranger, ESRCH);
+    CHECK_EQUAL(kill(stranger, SIGTERM), 0);
+    CHECK_EQUAL(waitpid(stranger, &status, 0), stranger);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+}
+
+/* Where there are no descriptors of processes the pid has to do. */
+static void test_no_pidfd(void)
+{
+    static const unsigned errors[] = {EBADF, ENOSYS};
+    for (int i = 0; i < 2; i++) {
+        int status;
+        pid_t worker = fork();
+        CHECK_FATAL(worker >= 0);
+        if (worker == 0)
+            for (;;)
+                pause();
+        kill_with_error(worker, errors[i]);
+        CHECK_EQUAL(kill(worker, SIGTERM), 0);
+        CHECK_EQUAL(waitpid(worker, &status, 0), worker);
+        CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
+}
+
 static void say_moved(uint64_t lease, uint32_t worker, uint32_t pid)
 {
     Rfaas__WorkerMoved moved = RFAAS__WORKER_MOVED__INIT;
@@ -366,6 +472,10 @@ int main(int argc, char **argv)
         {"so they are if nobody is there", test_nobody},
         {"memory goes where its transport does", test_memory},
         {"a worker is ended by its executor", test_kill},
+        {"a worker without a pid is none", test_malformed_pid},
+        {"a worker that isn't connected in time is late", test_late},
+        {"a process that can't be signalled isn't taken for another", test_stranger},
+        {"a worker is ended by its pid where that is all there is", test_no_pidfd},
         {"a worker that retires is connected to again", test_retired},
         {"an executor that goes takes its workers along", test_lost},
         {"workers of a lease that is over are waited for a second", test_silent_end},

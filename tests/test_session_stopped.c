@@ -192,6 +192,37 @@ static void test_stop_manager(void)
     pool_end();
 }
 
+/* ---- a worker that is never started ---------------------------------------------- */
+
+/* The lease grows at an executor that is stopped, and known to the client. */
+static void test_late(void)
+{
+    enum { START_SECONDS = 30 };
+    rfaas_request *request;
+    pool_begin(2);
+    increment = function_of("increment");
+    lease = lease_of(1, NULL);
+    CHECK_EQUAL(kill(pool.executors[0], SIGSTOP), 0);
+    double start = seconds_now();
+    CHECK_OK(rfaas_lease_resize(lease, 2, NULL));
+    CHECK_OK_FATAL(rfaas_invoke(lease, 1, increment, NULL, 0, NULL, 0, &request));
+    int status;
+    while ((status = rfaas_test(&request, NULL)) == RFAAS_IN_PROGRESS &&
+           patient(start, START_SECONDS + PATIENCE_SECONDS))
+        continue;
+    CHECK_STATUS(status, RFAAS_ERR_WORKER_LOST,
+                 "worker 1: not started within 30 s: the executor on ");
+    double took = seconds_now() - start;
+    CHECK(took >= START_SECONDS && took < START_SECONDS + LOSS_SECONDS);
+    CHECK_OK(rfaas_lease_test(lease));
+    CHECK(increments(increment, lease, 0, 1)); /* its own deadline is over, too */
+    CHECK_EQUAL(kill(pool.executors[0], SIGCONT), 0);
+    CHECK_STATUS(rfaas_invoke(lease, 1, increment, NULL, 0, NULL, 0, &request),
+                 RFAAS_OK, "");
+    CHECK_STATUS(rfaas_wait(&request, NULL), RFAAS_ERR_WORKER_LOST, "is lost");
+    pool_end();
+}
+
 static const struct test tests[] = {
     {"a worker elsewhere that is killed is seen at once", test_kill_worker},
     {"an executor that stays stopped fails its lease and no other",
@@ -200,6 +231,7 @@ static const struct test tests[] = {
     {"a lease released while connecting leaves its core", test_release},
     {"a session closed while connecting leaves nothing", test_close},
     {"an executor killed while it is connected to is seen at once", test_kill_stopped},
+    {"a worker that is never started is given up", test_late},
     {"a manager that stops while an executor is connected to", test_stop_manager},
     {NULL, NULL},
 };

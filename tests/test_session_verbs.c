@@ -247,9 +247,140 @@ static void test_unreachable(void)
         }
     CHECK_EQUAL(batch_count(&batch, 0, COUNT, RFAAS_ERR_WORKER_LOST), COUNT);
     CHECK(strstr(batch.texts[COUNT - 1], "times in a row") != NULL);
+    /* Its process lives; when it goes, so does our end. */
+    CHECK_EQUAL(kill(lease->workers[0]->pid, SIGKILL), 0);
+    while (lease->workers[0]->endpoint && patient(start, PATIENCE_SECONDS))
+        rfaas_progress(pool.session);
+    CHECK(lease->workers[0]->endpoint == NULL);
     CHECK(increments(increment, lease, 1, 2));
     CHECK_EQUAL(worker_pid(lease, 1), other);
     pool_end();
+}
+
+/* What is long doesn't get through, as where a switch takes only shorter packets than the
+ * ports do: the transport with that fault, for processes that are and that will be. */
+enum { LONG = 2000 };
+static struct rfaas_transport faulty;
+
+static int write_short(struct rfaas_endpoint *endpoint, const struct iovec *parts,
+                       int count, const struct rfaas_memory *from, uint64_t address,
+                       uint32_t key, uint32_t immediate)
+{
+    size_t length = 0;
+    for (int i = 0; i < count; i++)
+        length += parts[i].iov_len;
+    if (length >= LONG)
+        pair_break(endpoint);
+    return rfaas_transport_verbs.write(endpoint, parts, count, from, address, key,
+                                       immediate);
+}
+
+static int open_faulty(struct rfaas_device *device,
+                       const struct rfaas_endpoint_options *options,
+                       struct rfaas_endpoint **endpoint)
+{
+    int status = rfaas_transport_verbs.endpoint_open(device, options, endpoint);
+    if (status == RFAAS_OK)
+        (*endpoint)->transport = &faulty;
+    return status;
+}
+
+static void begin_faulty(const char *const settings[])
+{
+    begin(settings);
+    faulty = rfaas_transport_verbs;
+    faulty.write = write_short;
+    faulty.endpoint_open = open_faulty;
+    pool.session->devices[0].transport = &faulty;
+    for (int i = 0; i < 2; i++)
+        lease->workers[i]->endpoint->transport = &faulty;
+}
+
+/* It ends, those behind it are answered, and for the lease's renewal it counts as
+ * nothing that came to an end. */
+static void check_never_arrives(int worker)
+{
+    static unsigned char in[LONG], out[LONG];
+    rfaas_request *request;
+    uint64_t ended = 0;
+    begin_faulty(SETTINGS("slots=32"));
+    batch_add(&batch, lease, 0, increment, COUNT / 2, 0);
+    CHECK_OK_FATAL(rfaas_invoke(lease, worker, function_of("echo"), in, LONG, out, LONG,
+                                &request));
+    batch_add(&batch, lease, 0, increment, COUNT / 2, 100);
+    CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+    double start = seconds_now();
+    int status;
+    while ((status = rfaas_test(&request, NULL)) == RFAAS_IN_PROGRESS &&
+           patient(start, PATIENCE_SECONDS))
+        continue;
+    CHECK_STATUS(status, RFAAS_ERR_WORKER_LOST,
+                 "function 'echo' with 2000 bytes of input doesn't get through to a "
+                 "worker: 8 connections");
+    CHECK_EQUAL(batch_right(&batch, 0, COUNT, 1), COUNT);
+    CHECK(increments(increment, lease, 0, 1));
+    CHECK(increments(increment, lease, 1, 2));
+    for (int i = 0; i < 2; i++)
+        ended += lease->activity[i].ended;
+    CHECK_EQUAL(ended, 2 + COUNT + 2); /* with those of `begin` */
+    pool_end();
+}
+
+static void test_never_arrives(void)
+{
+    check_never_arrives(0);
+    check_never_arrives(RFAAS_ANY_WORKER);
+}
+
+/* The device is polled in vain until an event of the client's thread is there, which then
+ * comes before the completions. */
+static bool late;
+
+static int poll_late(struct rfaas_device *device, struct rfaas_completion *completions,
+                     int max)
+{
+    double start = seconds_now();
+    if (!late)
+        return rfaas_transport_verbs.poll(device, completions, max);
+    late = false;
+    while (!control_has_events(pool.session->control))
+        CHECK_FATAL(patient(start, PATIENCE_SECONDS));
+    return 0;
+}
+
+/* The client has an answer, but hasn't looked, when it learns that the worker, which has
+ * used the place of its output again, has another queue pair. */
+static void test_answered_before(void)
+{
+    enum { SIZE = 4000, RUN_US = 300000 };
+    for (int i = 0; i < FAILURES; i++) {
+        static unsigned char in[SIZE];
+        unsigned char *out;
+        rfaas_request *request;
+        begin(NULL);
+        faulty = rfaas_transport_verbs;
+        faulty.poll = poll_late;
+        CHECK_OK_FATAL(rfaas_alloc(pool.session, SIZE, (void **)&out));
+        memset(in, 0x55, SIZE);
+        memset(out, 0, SIZE);
+        CHECK_OK_FATAL(
+            rfaas_invoke(lease, 0, function_of("echo"), in, SIZE, out, SIZE, &request));
+        batch_add(&batch, lease, 0, function_of("work"), 1, RUN_US);
+        double start = seconds_now();
+        while (*(volatile unsigned char *)&out[SIZE - 1] != 0x55 &&
+               patient(start, PATIENCE_SECONDS))
+            continue;
+        CHECK_EQUAL(failures[i](lease->workers[0]->endpoint), 0);
+        late = true;
+        pool.session->devices[0].transport = &faulty;
+        CHECK_OK(rfaas_wait(&request, NULL));
+        CHECK(memcmp(in, out, SIZE) == 0);
+        CHECK(batch_wait(&batch, PATIENCE_SECONDS));
+        CHECK_EQUAL(batch_right(&batch, 0, 1, 0), 1);
+        pool.session->devices[0].transport = &rfaas_transport_verbs;
+        check_workers(false);
+        pool_end();
+    }
 }
 
 /* One after the other, and both at once. */
@@ -295,6 +426,9 @@ static const struct test tests[] = {
     {"a worker is killed before it has another queue pair", test_killed_meanwhile},
     {"a worker whose queue pairs fail at once is replaced", test_fails_at_once},
     {"a worker to whom no queue pair can be had is given up", test_unreachable},
+    {"an invocation that breaks each connection ends", test_never_arrives},
+    {"an answer that came before its queue pair's failure was told",
+     test_answered_before},
     {"queue pairs fail again and again", test_again_and_again},
     {"a queue pair fails while its worker retires", test_retired},
     {NULL, NULL},

@@ -6,6 +6,7 @@
 #if RFAAS_HAVE_VERBS
 
 #include "base/clock.h"
+#include <errno.h>
 #include <string.h>
 
 enum { ROOM = 4096, DEPTH = 8 };
@@ -246,6 +247,74 @@ static void test_not_posted(void)
     pair_close(&pair);
 }
 
+static int refuse_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
+                       struct ibv_send_wr **bad)
+{
+    (void)qp;
+    *bad = wr;
+    return ENOMEM;
+}
+
+static int refuse_receive(struct ibv_qp *qp, struct ibv_recv_wr *wr,
+                          struct ibv_recv_wr **bad)
+{
+    (void)qp;
+    *bad = wr;
+    return ENOMEM;
+}
+
+static struct ibv_context_ops *operations_of(const struct side *side)
+{
+    return &((struct verbs_endpoint *)side->endpoint)->pair->context->ops;
+}
+
+/* Who doesn't hear any more what is sent to him must not seem to. */
+static void check_unheard(const struct side *from)
+{
+    CHECK_EQUAL(transport->write(from->endpoint, NULL, 0, NULL, 0, 0, 77), RFAAS_OK);
+    CHECK_EQUAL(transport->flush(from->endpoint, true), RFAAS_ERR_IO);
+    check_told(from, RFAAS_ERR_IO);
+    check_silent(from);
+}
+
+static void test_no_send(void)
+{
+    pair_open(&pair, DEPTH, 64, ROOM);
+    struct ibv_context_ops *operations = operations_of(&pair.a), before = *operations;
+    operations->post_send = refuse_send;
+    CHECK_EQUAL(transport->write(pair.a.endpoint, NULL, 0, NULL, 0, 0, 1),
+                RFAAS_ERR_IO);
+    operations->post_send = before.post_send;
+    check_told(&pair.a, RFAAS_ERR_IO);
+    check_unheard(&pair.b);
+    check_silent(&pair.a);
+    pair_close(&pair);
+}
+
+/* The message whose receive can't be posted again has come nevertheless, as have those
+ * behind it. */
+static void test_no_receive(void)
+{
+    struct rfaas_completion c;
+    pair_open(&pair, DEPTH, 64, ROOM);
+    struct ibv_context_ops *operations = operations_of(&pair.a), before = *operations;
+    operations->post_recv = refuse_receive;
+    for (uint32_t i = 0; i < DEPTH + 2; i++)
+        CHECK_EQUAL(transport->write(pair.b.endpoint, NULL, 0, NULL, 0, 0, i),
+                    RFAAS_OK);
+    CHECK_EQUAL(transport->flush(pair.b.endpoint, true), RFAAS_OK);
+    for (uint32_t i = 0; i < DEPTH + 2; i++) {
+        CHECK_FATAL(receive(pair.a.device, &c));
+        CHECK_EQUAL(c.status, RFAAS_OK);
+        CHECK_EQUAL(c.immediate, i);
+    }
+    operations->post_recv = before.post_recv;
+    check_told(&pair.a, RFAAS_ERR_IO);
+    check_silent(&pair.a);
+    check_unheard(&pair.b);
+    pair_close(&pair);
+}
+
 /* What is registered for reading can be read, and not be written to. */
 static void test_read_only(void)
 {
@@ -283,6 +352,8 @@ static const struct test tests[] = {
     {"and by reading", test_reading},
     {"foreign addresses and keys are refused by the peer's device", test_foreign},
     {"a send that can't be posted is a failure", test_not_posted},
+    {"after that the peer's messages fail, too", test_no_send},
+    {"so they do when there is no receive for them", test_no_receive},
     {"after a reset nothing comes of before", test_reset},
     {"memory for reading can't be written to", test_read_only},
     {NULL, NULL},

@@ -51,6 +51,7 @@ static void show(const struct control_event *event)
         break;
     case CONTROL_LEASE_RESIZED:
     case CONTROL_WORKER_RETIRED:
+    case CONTROL_WORKER_LATE:
         break;
     case CONTROL_FUNCTION_BROKEN:
         printf("broken: %s\n", event->text);

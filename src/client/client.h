@@ -43,8 +43,9 @@ struct rfaas_request {
      * registrations. */
     void *in_piece, *out_piece;
     struct registration *in_registration, *out_registration;
-    int wanted;     /* worker, or RFAAS_ANY_WORKER */
-    uint64_t order; /* of its start, among the lease's */
+    int wanted;       /* worker, or RFAAS_ANY_WORKER */
+    uint64_t order;   /* of its start, among the lease's */
+    unsigned cut_off; /* times that a connection failed with it as the first on it */
     /* Written before `state` says DONE (release), read after (acquire): rfaas_test
      * looks without the lock. */
     struct rfaas_result result;
@@ -202,6 +203,8 @@ void worker_free(struct client_worker *worker);
 /* Connects to a process that is ready. */
 int worker_attach(struct client_worker *worker, const struct control_event *event);
 void worker_detach(struct client_worker *worker);
+/* Its process has said that it is connected, for the first time. */
+void worker_reached(struct client_worker *worker);
 /* Its connection has failed: makes another, if that makes sense. */
 void worker_cut_off(struct client_worker *worker, const char *why);
 /* It has found that out, or was told, and has another endpoint. */
@@ -218,12 +221,15 @@ void lease_resized(rfaas_lease *lease, const struct control_event *event);
 void invoke_completion(const struct rfaas_completion *completion);
 /* Sends what waits, as far as slots are free. */
 void invoke_queued(rfaas_lease *lease);
-/* The slot's request has ended, or is to be sent again. */
-rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number);
+/* The slot's request has ended, or (false) is to be sent again. */
+rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number,
+                                bool ended);
 
 /* ---- lost.c ---- */
 /* The tags of what the worker has, whose answers come once more; how many. */
 unsigned invoke_outstanding(struct client_worker *worker, uint32_t *tags);
+/* The connection has failed: takes down what may be the reason for it. */
+void invoke_cut_off(struct client_worker *worker);
 /* The worker, which connects again, hasn't begun what is in this slot. */
 void invoke_given_back(struct client_worker *worker, unsigned number);
 /* The worker is gone: ends what it ran, queues again what it hadn't begun. `event`: what

@@ -24,6 +24,7 @@ enum control_event_kind {
     CONTROL_WORKER_READY,   /* transport, endpoint, memory, slots_address, pid */
     CONTROL_WORKER_MOVED,   /* endpoint, connection, pid */
     CONTROL_WORKER_RETIRED, /* it takes nothing more; its number may get another */
+    CONTROL_WORKER_LATE,    /* text; it should have been connected by now */
     CONTROL_WORKER_GONE,    /* status, text, replaced, known; it can't write any more */
     CONTROL_FUNCTION_BROKEN, /* value: number; text */
 };
@@ -62,7 +63,10 @@ struct worker_activity {
     _Atomic uint32_t underway; /* sent and not ended */
 };
 
-enum { LEASE_WORKERS_MAX = 65536 }; /* of a lease */
+enum {
+    LEASE_WORKERS_MAX = 65536, /* of a lease */
+    START_SECONDS = 30,        /* for workers to get ready */
+};
 
 struct lease_terms {
     uint32_t workers, min_workers, cores_per_worker;
@@ -126,6 +130,9 @@ int control_resize(struct rfaas_control *control, uint64_t ticket, unsigned work
 int control_connect(struct rfaas_control *control, uint64_t ticket,
                     const struct worker_process *process,
                     const struct connect_terms *terms);
+/* The process is connected: it isn't late any more. */
+int control_connected(struct rfaas_control *control, uint64_t ticket,
+                      const struct worker_process *process);
 /* The connection of this number to a worker has failed; CONTROL_WORKER_MOVED follows, or
  * the worker's end. */
 int control_cut_off(struct rfaas_control *control, uint64_t ticket,

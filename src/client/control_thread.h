@@ -61,6 +61,7 @@ struct remote_worker {
     pid_t pid;
     int alive_fd; /* ends when the process does; -1: none */
     struct event *death;
+    struct event *start; /* its deadline: see remote_worker_starts */
     bool killed, gone;
     uint64_t seen_ended; /* of its activity, at the last look */
     bool seen_underway;
@@ -173,6 +174,9 @@ void remote_workers_free(struct record *record);
 /* The worker of this part and number, retired or not; NULL: none. */
 struct remote_worker *remote_worker_find(struct record *record, uint64_t part,
                                          unsigned number);
+/* An executor is to start a process: CONTROL_WORKER_LATE is posted if that isn't connected
+ * within START_SECONDS. */
+void remote_worker_starts(struct remote_worker *worker);
 /* It takes nothing more. If its number is still one of the lease, that is free for
  * another. false: out of memory. */
 bool remote_worker_retire(struct remote_worker *worker);

@@ -166,12 +166,13 @@ static void request_complete(rfaas_request *request, int worker, int answer,
     request_finish(request, &result, NULL);
 }
 
-rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number)
+rfaas_request *invoke_slot_free(struct client_worker *worker, unsigned number,
+                                bool ended)
 {
     rfaas_request *request = worker->slots[number].request;
     worker->slots[number].request = NULL;
     worker->free[worker->free_count++] = (unsigned char)number;
-    activity_change(worker, 1, -1);
+    activity_change(worker, ended, -1);
     return request;
 }
 
@@ -206,7 +207,7 @@ void invoke_completion(const struct rfaas_completion *completion)
         request->received = length;
         return;
     }
-    invoke_slot_free(worker, number);
+    invoke_slot_free(worker, number, true);
     worker->failures = 0;
     request_complete(request, worker->number, status, length);
     if (worker->queue || worker->lease->queue)
@@ -295,6 +296,7 @@ static void request_fill(rfaas_request *request, rfaas_lease *lease, int worker,
     request->out_capacity = out_capacity;
     request->received = 0;
     request->answer = REQUEST_UNANSWERED;
+    request->cut_off = 0;
     request->wanted = worker;
     request->order = lease->order++;
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);

@@ -12,7 +12,6 @@
 #include <utlist.h>
 
 enum {
-    START_SECONDS = 30,  /* for workers to get ready */
     ANSWER_SECONDS = 10, /* for the manager to answer, beyond wait_seconds */
 };
 
@@ -86,6 +85,7 @@ static void worker_end(rfaas_lease *lease, struct client_worker *worker,
     bool replaced = event->replaced && !worker->retired;
     worker_detach(worker);
     worker->pid = 0;
+    worker->reached = false;
     worker->state = replaced ? WORKER_STARTING : WORKER_GONE;
     worker->gone_status = event->status;
     if (over < 0) /* the lease's end is the cause, the worker's the effect */
@@ -101,8 +101,10 @@ static void worker_end(rfaas_lease *lease, struct client_worker *worker,
 static void on_worker_gone(rfaas_lease *lease, struct client_worker *worker,
                            const struct control_event *event)
 {
-    if (worker->state != WORKER_GONE) /* it may have been given up */
+    if (worker->state != WORKER_GONE)
         worker_end(lease, worker, event);
+    else /* it was given up, but it could still write until now */
+        worker_detach(worker);
     if (worker->retired)
         worker_free(worker);
 }
@@ -131,6 +133,16 @@ void lease_worker_fail(struct client_worker *worker, const char *why)
     invoke_queued(lease);
 }
 
+/* Until the lease has become active its own deadline counts; connections that have failed
+ * have theirs at the executor. */
+static void on_worker_late(const rfaas_lease *lease, struct client_worker *worker,
+                           const struct control_event *event)
+{
+    if (atomic_load_explicit(&lease->status, memory_order_relaxed) == RFAAS_OK &&
+        worker->state == WORKER_STARTING && !worker->reached)
+        lease_worker_fail(worker, event->text);
+}
+
 static void on_worker_ready(rfaas_lease *lease, struct client_worker *worker,
                             const struct control_event *event)
 {
@@ -145,7 +157,9 @@ bool lease_worker_connected(struct client_worker *worker)
 {
     if (worker->connected)
         return false;
-    worker->connected = worker->reached = true;
+    if (!worker->reached)
+        worker_reached(worker);
+    worker->connected = true;
     if (worker->state != WORKER_STARTING ||
         atomic_load_explicit(&worker->lease->status, memory_order_relaxed) < 0)
         return true;
@@ -192,6 +206,10 @@ void lease_event(rfaas_session *session, struct control_event *event)
     case CONTROL_WORKER_MOVED:
         if (worker)
             worker_moved(worker, event);
+        break;
+    case CONTROL_WORKER_LATE:
+        if (worker)
+            on_worker_late(lease, worker, event);
         break;
     case CONTROL_WORKER_RETIRED:
         if (worker)

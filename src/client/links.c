@@ -108,9 +108,10 @@ static void on_worker_ready(struct link *link, struct rfaas_received *received)
     int of_memory = link->remote ? 0 : received->fd_count - of_endpoint - 1;
     if (!worker)
         return;
-    if (worker->pid != 0 || of_endpoint < 0 || of_endpoint > RFAAS_BLOB_FDS_MAX ||
-        of_memory < 0 || of_memory > RFAAS_BLOB_FDS_MAX ||
-        body->endpoint.len > RFAAS_BLOB_SIZE_MAX ||
+    /* Without a pid it would never be said to have gone. */
+    if (worker->pid != 0 || body->pid == 0 || body->pid > INT32_MAX ||
+        of_endpoint < 0 || of_endpoint > RFAAS_BLOB_FDS_MAX || of_memory < 0 ||
+        of_memory > RFAAS_BLOB_FDS_MAX || body->endpoint.len > RFAAS_BLOB_SIZE_MAX ||
         body->memory.len > RFAAS_BLOB_SIZE_MAX) {
         rfaas_warn("%s: malformed readiness of worker %u",
                    rfaas_connection_name(link->connection), body->worker);

@@ -5,6 +5,12 @@
 #include <stdio.h>
 #include <utlist.h>
 
+enum {
+    /* Connections that may fail by one invocation. What doesn't get through to this
+     * process or the next gets through to none. */
+    CUT_OFF_MAX = 8,
+};
+
 /* Where it waits; NULL: nobody will take it from there any more. */
 static rfaas_request **queue_of(rfaas_lease *lease, const rfaas_request *request)
 {
@@ -16,17 +22,32 @@ static rfaas_request **queue_of(rfaas_lease *lease, const rfaas_request *request
     return &lease->workers[request->wanted]->queue;
 }
 
+/* It isn't sent again; `text`: why, if not. */
+static bool is_given_up(const rfaas_request *request, bool queue, char *text,
+                        size_t size)
+{
+    if (request->cut_off >= CUT_OFF_MAX)
+        snprintf(text, size,
+                 "function '%s' with %zu bytes of input doesn't get through to a "
+                 "worker: %u connections have failed over it",
+                 request->function->name, request->in_size, request->cut_off);
+    else if (!queue)
+        snprintf(text, size,
+                 "function '%s': worker %d had to end before it came to this",
+                 request->function->name, request->wanted);
+    return request->cut_off >= CUT_OFF_MAX || !queue;
+}
+
 /* Back into its queue, by its order. */
 static void request_requeue(rfaas_request *request)
 {
     rfaas_request **queue = queue_of(request->lease, request);
     rfaas_request *later;
-    if (!queue) {
-        char text[CONTROL_TEXT_MAX];
-        snprintf(text, sizeof text,
-                 "function '%s': worker %d had to end before it came to this",
-                 request->function->name, request->wanted);
-        request_end(request, RFAAS_ERR_WORKER_LOST, -1, text);
+    char text[CONTROL_TEXT_MAX];
+    if (is_given_up(request, queue != NULL, text, sizeof text)) {
+        /* Only of what couldn't be sent to it a worker is named: see judge() of loops. */
+        request_end(request, RFAAS_ERR_WORKER_LOST,
+                    request->cut_off >= CUT_OFF_MAX ? request->wanted : -1, text);
         return;
     }
     atomic_store_explicit(&request->state, REQUEST_QUEUED, memory_order_relaxed);
@@ -54,13 +75,28 @@ unsigned invoke_outstanding(struct client_worker *worker, uint32_t *tags)
     return count;
 }
 
+/* Messages come in order, so the first that doesn't get through holds up the others:
+ * these aren't to blame. Should it be the wrong one, it is answered by the next
+ * connection, or follows the right one there. */
+void invoke_cut_off(struct client_worker *worker)
+{
+    rfaas_request *first = NULL;
+    for (unsigned i = 0; i < (unsigned)worker->lease->config.slots; i++) {
+        rfaas_request *request = worker->slots[i].request;
+        if (request && (!first || request->order < first->order))
+            first = request;
+    }
+    if (first)
+        first->cut_off++;
+}
+
 void invoke_given_back(struct client_worker *worker, unsigned number)
 {
     if (worker->connected)
         worker_broken(worker, "gives back what it has taken");
     /* At the end of the lease it ends with its worker. */
     else if (atomic_load_explicit(&worker->lease->status, memory_order_relaxed) >= 0)
-        request_requeue(invoke_slot_free(worker, number));
+        request_requeue(invoke_slot_free(worker, number, false));
 }
 
 /* ---- the worker ------------------------------------------------------------------ */
@@ -94,8 +130,8 @@ void invoke_worker_gone(struct client_worker *worker, int status, const char *te
     for (unsigned i = 0; i < (unsigned)lease->config.slots; i++) {
         if (!worker->slots[i].request)
             continue;
-        rfaas_request *request = invoke_slot_free(worker, i);
         enum fate fate = fate_of(rfaas_tag(i, worker->slots[i].uses), event);
+        rfaas_request *request = invoke_slot_free(worker, i, fate != FATE_NOT_BEGUN);
         if (fate == FATE_NOT_BEGUN) {
             request_requeue(request);
             continue;

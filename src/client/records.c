@@ -124,6 +124,8 @@ static void part_open(struct record *record, const Rfaas__LeasePart *part)
         worker->link = link;
         if (!link)
             worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
+        else
+            remote_worker_starts(worker);
     }
     if (link)
         record_open(record, link);

@@ -31,6 +31,8 @@ static void worker_free(struct remote_worker *worker)
     DL_DELETE(worker->record->all, worker);
     if (worker->death)
         event_free(worker->death);
+    if (worker->start)
+        event_free(worker->start);
     if (worker->alive_fd >= 0)
         close(worker->alive_fd);
     free(worker);
@@ -113,6 +115,34 @@ void remote_worker_abandon(struct remote_worker *worker)
     worker_gone(worker, RFAAS_ERR_WORKER_LOST, text, NULL);
 }
 
+/* ---- starting -------------------------------------------------------------------- */
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    const struct remote_worker *worker = arg;
+    struct record *record = worker->record;
+    struct control_event *event =
+        control_event_new(CONTROL_WORKER_LATE, record->ticket);
+    event->worker = worker->number;
+    event->part = worker->part;
+    event->retired = worker->retired;
+    snprintf(event->text, sizeof event->text, "%s within %d s: the executor on %s",
+             worker->pid > 0 ? "not connected" : "not started", START_SECONDS,
+             worker->link ? worker->link->node : "a node that has gone");
+    control_event_post(record->control, event);
+}
+
+void remote_worker_starts(struct remote_worker *worker)
+{
+    static const struct timeval limit = {.tv_sec = START_SECONDS};
+    if (!worker->start)
+        worker->start = evtimer_new(worker->record->control->base, on_late, worker);
+    if (!worker->start || evtimer_add(worker->start, &limit) < 0)
+        rfaas_error("worker %u: out of memory for its deadline", worker->number);
+}
+
 /* ---- processes ------------------------------------------------------------------- */
 
 /* Of one that is replaced or retires its executor knows what had begun. */
@@ -137,6 +167,10 @@ void worker_gone(struct remote_worker *worker, int status, const char *text,
     worker->alive_fd = -1;
     worker->pid = 0;
     worker->gone = !body || !body->replaced;
+    if (!worker->gone)
+        remote_worker_starts(worker);
+    else if (worker->start)
+        evtimer_del(worker->start);
     struct control_event *event =
         control_event_new(CONTROL_WORKER_GONE, record->ticket);
     event->worker = worker->number;
@@ -206,16 +240,26 @@ static void send_kill(const struct remote_worker *worker)
     link_send(worker->link, &message, NULL, 0);
 }
 
-/* By its descriptor it can be no other process; a pipe's is refused, and then the
- * process is still there if the pipe is. On another node its executor does it. */
+/* By its descriptor it can be no other process; a pipe's is refused, and then the process
+ * is still there if the pipe is. False: it can't be signalled from here, as in another PID
+ * namespace, where its pid is a stranger's. */
+static bool kill_here(const struct remote_worker *worker)
+{
+    if (syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) == 0 ||
+        errno == ESRCH)
+        return true;
+    if (errno != EBADF && errno != ENOSYS)
+        return false;
+    kill(worker->pid, SIGKILL);
+    return true;
+}
+
+/* Where that isn't possible, as on another node, its executor does it. */
 void remote_worker_kill(const struct remote_worker *worker)
 {
-    if (worker->link && worker->link->remote) {
-        send_kill(worker);
+    bool here = !worker->link || !worker->link->remote;
+    if (here && (worker->pid <= 0 || kill_here(worker)))
         return;
-    }
-    if (worker->pid > 0 &&
-        syscall(SYS_pidfd_send_signal, worker->alive_fd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH)
-        kill(worker->pid, SIGKILL);
+    if (worker->link)
+        send_kill(worker);
 }

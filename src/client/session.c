@@ -59,8 +59,9 @@ static int take_events(rfaas_session *session)
     struct control_event *event;
     int total = 0;
     while ((event = control_take_event(session->control))) {
-        /* What a worker wrote before it went counts, and is there by now. */
-        if (event->kind == CONTROL_WORKER_GONE)
+        /* What a worker wrote before it went counts, and is there by now. So is what it
+         * answered by a connection that it gave up; it may have no such answer twice. */
+        if (event->kind == CONTROL_WORKER_GONE || event->kind == CONTROL_WORKER_MOVED)
             total += take_completions(session);
         if (event->kind == CONTROL_FUNCTION_BROKEN)
             function_broken(session, event);

@@ -77,6 +77,24 @@ int control_connect(struct rfaas_control *control, uint64_t ticket,
     return RFAAS_OK;
 }
 
+static void connected_run(struct rfaas_control *control, struct command *command)
+{
+    const struct worker_command *c = (const struct worker_command *)command;
+    struct remote_worker *worker = worker_of(control, c->ticket, &c->process);
+    if (worker && worker->start)
+        evtimer_del(worker->start);
+}
+
+int control_connected(struct rfaas_control *control, uint64_t ticket,
+                      const struct worker_process *process)
+{
+    NEW_COMMAND(worker_command, c, connected_run);
+    c->ticket = ticket;
+    c->process = *process;
+    command_post(control, &c->command);
+    return RFAAS_OK;
+}
+
 /* ---- failing --------------------------------------------------------------------- */
 
 static void tell_cut_off(const struct remote_worker *worker, uint32_t connection)

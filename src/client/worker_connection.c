@@ -99,6 +99,16 @@ int worker_attach(struct client_worker *worker, const struct control_event *even
     return status;
 }
 
+void worker_reached(struct client_worker *worker)
+{
+    struct worker_process process = process_of(worker);
+    worker->reached = true;
+    /* Else it is told to be late, which is known to be wrong. */
+    if (control_connected(worker->lease->session->control, worker->lease->ticket,
+                          &process) != RFAAS_OK)
+        rfaas_error("%s", rfaas_last_error());
+}
+
 /* ---- failing --------------------------------------------------------------------- */
 
 void worker_broken(struct client_worker *worker, const char *why)
@@ -128,6 +138,7 @@ static bool worker_reset(struct client_worker *worker, const char *why)
         return true;
     worker->state = WORKER_STARTING;
     worker->cut_off = true;
+    invoke_cut_off(worker);
     if (++worker->failures > FAILURES_MAX) {
         worker_give_up(worker, why);
         return false;

@@ -19,6 +19,15 @@ enum { POLLS_PER_YIELD = 64 };
 
 /* ---- completions ----------------------------------------------------------------- */
 
+/* Has the device let the queue pair fail, for a reason that it doesn't see: else it would
+ * go on to take messages, which their sender thinks read. What it has taken is told before
+ * the failure. */
+static bool pair_fail(struct verbs_endpoint *ep)
+{
+    struct ibv_qp_attr attributes = {.qp_state = IBV_QPS_ERR};
+    return ibv_modify_qp(ep->pair, &attributes, IBV_QP_STATE) == 0;
+}
+
 /* The queue pair has failed: nothing goes over it any more. Said once. */
 static bool endpoint_failed(struct verbs_endpoint *ep, const struct ibv_wc *wc,
                             struct rfaas_completion *c)
@@ -50,7 +59,8 @@ static bool receive_completed(struct verbs_endpoint *ep, const struct ibv_wc *wc
     if (++ep->taken == ep->depth) {
         const struct ibv_wc full = {.status = IBV_WC_GENERAL_ERR};
         ep->taken = 0;
-        if (verbs_receive_post(ep, ep->depth) != RFAAS_OK)
+        /* The receives that are left tell of it, behind what has come. */
+        if (verbs_receive_post(ep, ep->depth) != RFAAS_OK && !pair_fail(ep))
             return endpoint_failed(ep, &full, c);
     }
     *c = (struct rfaas_completion){
@@ -79,6 +89,7 @@ static bool entry_handle(struct verbs_device *d, const struct ibv_wc *wc,
         return receive_completed(ep, wc, c);
     if (wc->opcode & IBV_WC_RECV) { /* a message, but none of ours */
         const struct ibv_wc foul = {.status = IBV_WC_REM_INV_REQ_ERR};
+        pair_fail(ep);
         return endpoint_failed(ep, &foul, c);
     }
     sends_completed(ep, (uint32_t)wc->wr_id);
@@ -180,11 +191,13 @@ static unsigned char *ring_take(struct verbs_endpoint *ep, size_t size)
     return (unsigned char *)ep->ring->super.base + start % room;
 }
 
-/* The device won't tell: behind all that it has told, a completion of our own does. */
+/* Should the device not tell of it, a completion of our own does, behind all that it has
+ * told. */
 static int not_posted(struct verbs_endpoint *ep, int error)
 {
     const struct ibv_wc failure = {.status = IBV_WC_GENERAL_ERR};
     struct verbs_device *d = ep->device;
+    pair_fail(ep);
     int status = verbs_queue_save(d);
     if (status < 0)
         return status;
