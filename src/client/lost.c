@@ -45,7 +45,7 @@ static void request_requeue(rfaas_request *request)
     rfaas_request *later;
     char text[CONTROL_TEXT_MAX];
     if (is_given_up(request, queue != NULL, text, sizeof text)) {
-        /* Only of what couldn't be sent to it a worker is named: see judge() of loops. */
+        /* What was sent to a worker in vain names it; what only waited for it doesn't. */
         request_end(request, RFAAS_ERR_WORKER_LOST,
                     request->cut_off >= CUT_OFF_MAX ? request->wanted : -1, text);
         return;
