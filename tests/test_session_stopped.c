@@ -202,6 +202,8 @@ static void test_late(void)
     pool_begin(2);
     increment = function_of("increment");
     lease = lease_of(1, NULL);
+    /* From now on the worker knows the memory: the executor would have to tell it. */
+    CHECK(increments(increment, lease, 0, 1));
     CHECK_EQUAL(kill(pool.executors[0], SIGSTOP), 0);
     double start = seconds_now();
     CHECK_OK(rfaas_lease_resize(lease, 2, NULL));

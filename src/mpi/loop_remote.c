@@ -286,10 +286,12 @@ static bool chunk_send(struct mpix_loop *loop, rfaas_lease *lease, int i,
 }
 
 /* Takes back what waits for a worker that isn't there, when there is nothing else to do.
- * Elements that a worker was lost with stay with the workers. */
+ * Elements that a worker was lost with stay with the workers; so do all when the function
+ * has crashed one: the next may crash the rank. */
 static void withdraw(struct mpix_loop *loop)
 {
-    if (loop->settings.threads == 0 || ++loop->idle % LOOKS_PER_WITHDRAWAL != 0)
+    if (loop->settings.threads == 0 || loop->work.crashes > 0 ||
+        ++loop->idle % LOOKS_PER_WITHDRAWAL != 0)
         return;
     for (int i = 0; i < loop->worker_count * LOOP_DEPTH; i++) {
         struct loop_chunk *chunk = &loop->chunks[i];
