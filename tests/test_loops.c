@@ -220,17 +220,6 @@ static void test_split(void)
     CHECK(near(end_of(&home, 1000, 1, idle, 1), 10000)); /* as dear to send as to do */
 }
 
-/* What is as dear to send as to do is sent by nobody who could do it. */
-static void test_dear(void)
-{
-    struct loop_model cheap = model_of(10, 10, 0, 5), home = model_of(10, 10, 0, 9);
-    struct loop_model unknown = {0};
-    CHECK(loop_model_pays(&cheap, true));
-    CHECK(!loop_model_pays(&home, true));
-    CHECK(loop_model_pays(&home, false));
-    CHECK(loop_model_pays(&unknown, true));
-}
-
 /* Three elements, a thread and four workers: everybody gets at most one. */
 static void test_few(void)
 {
@@ -315,7 +304,6 @@ int main(int argc, char **argv)
         {"an element that workers are lost with is found", test_losses_end},
         {"larger chunks are aligned", test_grains},
         {"both sides are to end at the same time", test_split},
-        {"elements that are dear to send stay home", test_dear},
         {"few elements are divided, too", test_few},
         {"an unknown function is tried out", test_unknown},
         {"chunks get smaller towards the end", test_chunks},

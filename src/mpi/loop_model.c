@@ -105,12 +105,6 @@ void loop_model_answered(struct loop_model *model, double ns, double elements,
     loop_rate_add(&model->remote, ns, elements);
 }
 
-bool loop_model_pays(const struct loop_model *model, bool sender_works)
-{
-    double local = loop_model_local(model);
-    return !sender_works || loop_model_transfer(model) <= TRANSFER_MOST * local;
-}
-
 double loop_model_end(const struct loop_model *model, const struct loop_outlook *o)
 {
     double local = loop_model_local(model), remote = loop_model_remote(model);
@@ -118,7 +112,7 @@ double loop_model_end(const struct loop_model *model, const struct loop_outlook 
         return 0;
     double speed = o->threads / local; /* elements per ns */
     double lost = o->sender_works ? loop_model_transfer(model) / local : 0;
-    if (o->threads > 0 && !loop_model_pays(model, o->sender_works))
+    if (lost > TRANSFER_MOST && o->threads > 0)
         return o->left / speed;
     /* In the time T the threads do T * speed - lost * y elements, where y, what workers
      * get, is the sum of (T - ready) / remote over those that are ready before T. */

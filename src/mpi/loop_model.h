@@ -46,12 +46,9 @@ void loop_model_received(struct loop_model *model, double ns, double elements);
 void loop_model_answered(struct loop_model *model, double ns, double elements,
                          bool was_idle);
 
-/* Whether the rank gains by sending elements that it could do itself. */
-bool loop_model_pays(const struct loop_model *model, bool sender_works);
-
 /* When threads and workers would end at the same time, in ns from now, if what is left is
- * split best. Workers that aren't ready before then, or whose elements cost more to send
- * than to do, get none. 0: nothing is known of the function. */
+ * split best. Workers that aren't ready before then get none; where elements cost more to
+ * send than to do it is the threads' time alone. 0: nothing is known of the function. */
 double loop_model_end(const struct loop_model *model, const struct loop_outlook *o);
 
 /* The smallest chunk that is worth a message. */

@@ -242,9 +242,7 @@ static int64_t wanted(struct mpix_loop *loop, int i)
     double end = expected_end(loop), most = (double)cached_elements(loop);
     if (end <= 0) /* nothing is known: one element shows what it takes */
         return worker->chunks == 0 ? 1 : 0;
-    double chunk = 0;
-    if (settings->threads == 0 || loop_model_pays(&loop->model, loop->sender_works))
-        chunk = loop_model_chunk(&loop->model, end, loop->ready[i], most);
+    double chunk = loop_model_chunk(&loop->model, end, loop->ready[i], most);
     if (chunk < 1)
         chunk = chunk_anyway(loop);
     if (chunk >= 1 && settings->chunk > 0)
